@@ -1,0 +1,142 @@
+//! memfds, reserved in full and sealed against resizing.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::headroom;
+use crate::syscall::{check, restarting};
+
+/// Shared memory of `length` bytes, zeroed. Each page is there from the start, so that a full
+/// machine is an error here and not a fatal signal at a later write.
+///
+/// # Errors
+/// `InvalidInput` for a length that no file can have, `FileTooLarge` past `RLIMIT_FSIZE`,
+/// `OutOfMemory` where the machine or the control group has less memory than that, and what the
+/// kernel answers: too many open files, no space. Nothing is left behind.
+pub fn create(length: usize) -> io::Result<OwnedFd> {
+    let size = libc::off_t::try_from(length).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("no memory can be {length} bytes long"))
+    })?;
+    headroom::check(length as u64)?;
+    const NAME: &CStr = c"multiproc";
+    // SAFETY: `NAME` is a C string.
+    let fd = check(unsafe {
+        libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)
+    })?;
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    let memory = unsafe { OwnedFd::from_raw_fd(fd) };
+    reserve(&memory, size)?;
+    // SAFETY: the descriptor is open; the call takes no pointer.
+    check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, SEALS) })?;
+    Ok(memory)
+}
+
+/// Neither shorter nor longer for ever. The seal on sealing stays off so that a write seal can come.
+const SEALS: libc::c_int = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+
+/// Reserved at a time, so that a reservation that the machine cannot meet is noticed before all of
+/// its memory is gone.
+const SLICE: libc::off_t = 64 << 20;
+
+fn reserve(memory: &OwnedFd, size: libc::off_t) -> io::Result<()> {
+    let mut done = 0;
+    while done < size {
+        let slice = SLICE.min(size - done);
+        if done > 0 {
+            headroom::check(slice.cast_unsigned())?;
+        }
+        // SAFETY: the descriptor is open; the call takes no pointer.
+        restarting(|| unsafe { libc::fallocate(memory.as_raw_fd(), 0, done, slice) })?;
+        done += slice;
+    }
+    Ok(())
+}
+
+/// How many bytes received memory has, having made sure that nobody can change that.
+///
+/// # Errors
+/// `InvalidData` where the descriptor is not memory of this kind or may still be resized.
+pub fn length(memory: &OwnedFd) -> io::Result<usize> {
+    let refuse = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    // SAFETY: the descriptor is open; the call takes no pointer.
+    let seals = check(unsafe { libc::fcntl(memory.as_raw_fd(), libc::F_GET_SEALS) })
+        .map_err(|_| refuse("the received descriptor is not shared memory"))?;
+    if seals & SEALS != SEALS {
+        return Err(refuse("the received memory is not sealed against resizing"));
+    }
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the descriptor is open and `stat` has room for the answer.
+    check(unsafe { libc::fstat(memory.as_raw_fd(), stat.as_mut_ptr()) })?;
+    // SAFETY: `fstat` succeeded and has filled it.
+    let stat = unsafe { stat.assume_init() };
+    usize::try_from(stat.st_size).map_err(|_| refuse("the received memory has no sensible length"))
+}
+
+/// Shared memory in this process's address space, readable and writable, until dropped.
+///
+/// Other processes may write to it at any time: it is reached through raw pointers and atomics only.
+#[derive(Debug)]
+pub struct Mapping(MmapRaw);
+
+impl Mapping {
+    /// Maps the first `length` bytes of `memory`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a length of zero, and what `mmap` answers (no memory, too many mappings).
+    pub fn new(memory: &OwnedFd, length: usize) -> io::Result<Mapping> {
+        MmapOptions::new().len(length).map_raw(memory).map(Mapping)
+    }
+
+    /// The first byte; aligned to a page.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.0.as_mut_ptr()
+    }
+
+    /// How many bytes are mapped.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn created_memory_is_sealed_zeroed_and_shared() {
+        let memory = create(10_000).unwrap();
+        assert_eq!(length(&memory).unwrap(), 10_000);
+        let (one, two) = (Mapping::new(&memory, 10_000).unwrap(), Mapping::new(&memory, 10_000).unwrap());
+        // SAFETY: byte 9,999 is inside both mappings, which nobody else has.
+        unsafe { one.as_ptr().add(9_999).write(7) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { two.as_ptr().add(9_999).read() }, 7);
+        // SAFETY: as above.
+        assert_eq!(unsafe { two.as_ptr().read() }, 0);
+        // SAFETY: no pointer is passed.
+        assert_eq!(unsafe { libc::ftruncate(memory.as_raw_fd(), 1) }, -1);
+    }
+
+    #[test]
+    fn memory_that_may_shrink_is_refused() {
+        // SAFETY: the name is a C string.
+        let fd = unsafe { libc::memfd_create(c"x".as_ptr(), libc::MFD_ALLOW_SEALING) };
+        // SAFETY: just made.
+        let unsealed = unsafe { OwnedFd::from_raw_fd(fd) };
+        assert_eq!(length(&unsealed).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        assert_eq!(length(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn more_than_the_machine_has_is_an_error() {
+        assert_eq!(create(usize::MAX).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(create(1 << 46).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    }
+}

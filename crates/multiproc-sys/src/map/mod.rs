@@ -1,0 +1,11 @@
+//! Nameless memory that can be handed to other processes, and mappings of it.
+//!
+//! A port supplies `create` (memory that has no name, cannot be resized by anybody, and whose every
+//! byte is there: writing to it never faults), `length` (how long received memory is, once it is
+//! certain that no peer can shorten it) and `Mapping`.
+
+cfg_select! {
+    target_os = "linux" => { mod headroom; mod memfd; use memfd as imp; }
+    _ => { compile_error!("multiproc-sys: no port for this platform; src/map/mod.rs says what one must supply"); }
+}
+pub use imp::{Mapping, create, length};

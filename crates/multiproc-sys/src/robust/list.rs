@@ -1,0 +1,327 @@
+//! The thread's robust futex list, joined rather than replaced: glibc has its head, and its mutexes
+//! share it with our words.
+//!
+//! glibc's links point at the `next` field of a node; `prev` lies one word before it and is kept for
+//! glibc's own use; the futex word lies `futex_offset` bytes from the `next` field (−32 on every
+//! 64-bit target, asked of the kernel and compared). The kernel follows at most 2048 nodes.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem::offset_of;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
+use std::sync::{Once, OnceLock};
+
+use crate::syscall::check;
+
+/// The part of a word that is the holder's thread id; 0 when nobody holds it.
+pub const THREAD_ID: u32 = libc::FUTEX_TID_MASK;
+/// Set by the kernel when it takes the word from a holder that has died.
+pub const OWNER_DIED: u32 = libc::FUTEX_OWNER_DIED;
+/// Set while somebody sleeps on the word: the kernel then wakes one of them at a death.
+pub const WAITERS: u32 = libc::FUTEX_WAITERS;
+
+/// How many words one thread can hold at a time: the kernel follows 2048 nodes, two are anchors, and
+/// a C library's mutexes stand in the same list.
+pub const MAX_HELD: usize = 1024;
+
+/// A word that tells of its holder's death, with room beside it for what its users keep there.
+///
+/// Lives in shared memory; all zeroes is a word that nobody holds.
+#[repr(C, align(8))]
+#[derive(Debug)]
+pub struct RobustWord {
+    /// Bits of [`THREAD_ID`], [`OWNER_DIED`] and [`WAITERS`].
+    pub word: AtomicU32,
+    /// Free for the users of the word; nothing here gives them a meaning.
+    pub notes: [AtomicU32; 5],
+    /// Where glibc keeps a back link. Ours are never read by anybody.
+    prev: AtomicUsize,
+    /// The kernel's link: the address of the next node's `next`, in the holder's address space.
+    next: AtomicUsize,
+}
+
+const _: () = assert!(size_of::<RobustWord>() == 40);
+const _: () = assert!(offset_of!(RobustWord, next) == 32 && offset_of!(RobustWord, word) == 0);
+const FUTEX_OFFSET: libc::c_long = -32;
+
+/// `struct robust_list_head` of the kernel's interface.
+#[repr(C)]
+struct Head {
+    first: Cell<usize>,
+    futex_offset: libc::c_long,
+    pending: Cell<usize>,
+}
+
+/// This thread's list and what is known privately of our words in it, oldest first.
+struct ThreadList {
+    head: &'static Head,
+    thread_id: u32,
+    forks: u32,
+    held: RefCell<Vec<*const RobustWord>>,
+    /// Nearest to the head. Our newest word follows it.
+    front: ptr::NonNull<RobustWord>,
+    /// Behind our oldest word.
+    back: ptr::NonNull<RobustWord>,
+}
+
+thread_local! {
+    static LIST: RefCell<Option<ThreadList>> = const { RefCell::new(None) };
+    /// The thread's id and the count of forks it was read at.
+    static THREAD: Cell<(u32, u32)> = const { Cell::new((0, u32::MAX)) };
+}
+
+/// Counts the forks this process descends from. A forked child has a new thread id and an empty
+/// list. Relaxed: only the thread that forks lives on in the child, and it did the counting.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+static COUNT_FORKS: Once = Once::new();
+
+fn forks() -> u32 {
+    COUNT_FORKS.call_once(|| {
+        extern "C" fn count() {
+            FORKS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: `count` does one atomic addition, which is async-signal-safe. A failure (no
+        // memory) leaves the count at 0, as before the first fork.
+        unsafe { libc::pthread_atfork(None, None, Some(count)) };
+    });
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// The calling thread's id, as it stands in a word that it holds.
+#[must_use]
+pub fn thread_id() -> u32 {
+    let forks = forks();
+    THREAD.with(|thread| {
+        let (mut id, read_at) = thread.get();
+        if read_at != forks {
+            // SAFETY: takes no pointer.
+            id = unsafe { libc::gettid() }.cast_unsigned();
+            thread.set((id, forks));
+        }
+        id
+    })
+}
+
+/// Whether the kernel tells of deaths for words laid out as ours are.
+///
+/// # Errors
+/// `Unsupported`, saying what is missing: the thread has no robust list, or one for another layout.
+pub fn available() -> io::Result<()> {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    if *ANSWER.get_or_init(|| head().is_some()) {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the C library keeps no robust futex list that locks shared by processes could join",
+        ))
+    }
+}
+
+/// The calling thread's list head, where it describes nodes laid out as ours.
+fn head() -> Option<&'static Head> {
+    let mut head: *const Head = ptr::null();
+    let mut length: libc::size_t = 0;
+    // SAFETY: both out-pointers are live; 0 names the calling thread.
+    let result = unsafe {
+        libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length)
+    };
+    check(result).ok()?;
+    if head.is_null() || length != size_of::<Head>() {
+        return None;
+    }
+    // SAFETY: the kernel has just named it as this thread's head, which glibc keeps in the thread's
+    // control block for as long as the thread lives. Only this thread uses the reference: `ThreadList`
+    // is thread-local.
+    let head = unsafe { &*head };
+    (head.futex_offset == FUTEX_OFFSET && head.first.get() != 0).then_some(head)
+}
+
+impl RobustWord {
+    /// Announces that the calling thread is about to take, wait for, or release the word.
+    ///
+    /// # Panics
+    /// If [`available`] is an error, or the thread holds [`MAX_HELD`] words.
+    pub fn announce(&self) {
+        with_list(|list| {
+            let held = list.held.borrow().len();
+            assert!(held < MAX_HELD, "a thread can hold {MAX_HELD} locks shared by processes at a time");
+            list.head.pending.set(self.node());
+        });
+        // The kernel looks at this thread's memory as the thread itself would see it.
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// Ends what [`announce`](Self::announce) began.
+    pub fn retract(&self) {
+        compiler_fence(Ordering::SeqCst);
+        with_list(|list| list.head.pending.set(0));
+    }
+
+    /// Enters the word, which carries the calling thread's id, into the list, and retracts the
+    /// announcement.
+    ///
+    /// # Safety
+    /// The word stays mapped at this address until it is [unlinked](Self::unlink) by this thread, or
+    /// the thread has ended; and it is not in the list.
+    pub unsafe fn link(&self) {
+        with_list(|list| {
+            let mut held = list.held.borrow_mut();
+            let next = held.last().map_or(node_of(list.back.as_ptr()), |newest| node_of(*newest));
+            // Relaxed, here and below: read by the kernel on this thread's behalf only.
+            self.next.store(next, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            // SAFETY: the anchors are never freed while the list is in use.
+            let front = unsafe { list.front.as_ref() };
+            front.next.store(self.node(), Ordering::Relaxed);
+            held.push(self);
+            compiler_fence(Ordering::SeqCst);
+            list.head.pending.set(0);
+        });
+    }
+
+    /// Takes the word out of the list and announces it, before its release. Says whether the calling
+    /// thread had it there.
+    #[must_use]
+    pub fn unlink(&self) -> bool {
+        with_list(|list| {
+            let mut held = list.held.borrow_mut();
+            let Some(at) = held.iter().rposition(|word| ptr::eq(*word, self)) else { return false };
+            list.head.pending.set(self.node());
+            compiler_fence(Ordering::SeqCst);
+            let older = match at {
+                0 => node_of(list.back.as_ptr()),
+                _ => node_of(held[at - 1]),
+            };
+            let newer = held.get(at + 1).copied().unwrap_or(list.front.as_ptr());
+            // SAFETY: the anchors live, and a held word is mapped (Invariant 3).
+            let newer = unsafe { &*newer };
+            newer.next.store(older, Ordering::Relaxed);
+            held.remove(at);
+            compiler_fence(Ordering::SeqCst);
+            true
+        })
+    }
+
+    /// Takes the word for the calling thread until the thread ends, and asks the kernel to wake a
+    /// waiter then: a *death word*. A waiter sleeps while it holds what this returns.
+    ///
+    /// # Safety
+    /// The word stays mapped at this address until the calling thread has ended, and it is nobody's.
+    pub unsafe fn hold_until_death(&self) -> u32 {
+        let alive = thread_id() | WAITERS;
+        self.announce();
+        // Release: what the thread did before it declared itself is seen by who reads the word.
+        self.word.store(alive, Ordering::Release);
+        // SAFETY: the caller vouches for the mapping; the word was nobody's, so it is in no list.
+        unsafe { self.link() };
+        alive
+    }
+
+    fn node(&self) -> usize {
+        node_of(self)
+    }
+}
+
+fn node_of(word: *const RobustWord) -> usize {
+    word.addr() + offset_of!(RobustWord, next)
+}
+
+fn with_list<R>(run: impl FnOnce(&ThreadList) -> R) -> R {
+    LIST.with(|slot| {
+        let forks = forks();
+        let fresh = slot.borrow().as_ref().is_some_and(|list| list.forks == forks);
+        if !fresh {
+            let list = ThreadList::join(forks).expect("multiproc_sys::robust::available() was an error");
+            // After a fork the old list is the parent's: its head is ours now and already empty.
+            if let Some(inherited) = slot.replace(Some(list)) {
+                inherited.forget();
+            }
+        }
+        run(slot.borrow().as_ref().expect("just entered"))
+    })
+}
+
+impl ThreadList {
+    /// Puts the two anchors at the front of the calling thread's list.
+    fn join(forks: u32) -> Option<ThreadList> {
+        let head = head()?;
+        let anchor = || ptr::NonNull::from(Box::leak(Box::new(RobustWord::anchor())));
+        let (front, back) = (anchor(), anchor());
+        let first = head.first.get();
+        let list_itself = ptr::from_ref(&head.first).addr();
+        // SAFETY: just made, and leaked.
+        let (front_word, back_word) = unsafe { (front.as_ref(), back.as_ref()) };
+        back_word.next.store(first, Ordering::Relaxed);
+        back_word.prev.store(front_word.node(), Ordering::Relaxed);
+        front_word.next.store(back_word.node(), Ordering::Relaxed);
+        front_word.prev.store(list_itself, Ordering::Relaxed);
+        set_prev(first, back_word.node(), list_itself);
+        compiler_fence(Ordering::SeqCst);
+        head.first.set(front_word.node());
+        Some(ThreadList { head, thread_id: thread_id(), forks, held: RefCell::default(), front, back })
+    }
+
+    /// For a list that a fork has left behind: nothing in it is this process's.
+    fn forget(mut self) {
+        self.held.get_mut().clear();
+        self.forks = u32::MAX;
+    }
+}
+
+/// Writes glibc's back link of the node after ours, as glibc would. Bit 0 of a link marks a
+/// priority-inheriting mutex and is no part of the address. The list's own head has no back link.
+fn set_prev(node: usize, prev: usize, list_itself: usize) {
+    if node == list_itself {
+        return;
+    }
+    let slot = ptr::with_exposed_provenance::<AtomicUsize>((node & !1) - size_of::<usize>());
+    // SAFETY: `node` is the `next` field of a node that glibc keeps in this thread's list, and the
+    // word before it is that node's back link, which only this thread's list operations touch.
+    let slot = unsafe { &*slot };
+    slot.store(prev, Ordering::Relaxed);
+}
+
+impl RobustWord {
+    /// A node that the kernel passes over: its word carries nobody's id.
+    const fn anchor() -> RobustWord {
+        RobustWord {
+            word: AtomicU32::new(0),
+            notes: [const { AtomicU32::new(0) }; 5],
+            prev: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Drop for ThreadList {
+    /// At the thread's end: takes the anchors out, unless words are still held, which the kernel must
+    /// then find between them.
+    fn drop(&mut self) {
+        if self.forks != forks() || !self.held.borrow().is_empty() {
+            return;
+        }
+        debug_assert_eq!(self.thread_id, thread_id(), "a list is dropped by its own thread");
+        // SAFETY: the anchors are freed only below.
+        let (front, back) = unsafe { (self.front.as_ref(), self.back.as_ref()) };
+        let list_itself = ptr::from_ref(&self.head.first).addr();
+        let (newer, older) = (front.prev.load(Ordering::Relaxed), back.next.load(Ordering::Relaxed));
+        if newer == list_itself {
+            self.head.first.set(older);
+        } else {
+            let slot = ptr::with_exposed_provenance::<AtomicUsize>(newer & !1);
+            // SAFETY: glibc keeps the anchor's back link at the `next` field of the node before it.
+            unsafe { &*slot }.store(older, Ordering::Relaxed);
+        }
+        set_prev(older, newer, list_itself);
+        compiler_fence(Ordering::SeqCst);
+        for anchor in [self.front, self.back] {
+            // SAFETY: came from `Box::leak` in `join`, and nothing points at it any more.
+            drop(unsafe { Box::from_raw(anchor.as_ptr()) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Deaths of threads, and the company of glibc's own robust mutexes.
+
+use std::sync::atomic::Ordering::{Acquire, SeqCst};
+
+use super::*;
+use crate::clock::Deadline;
+use crate::futex;
+
+fn word() -> RobustWord {
+    RobustWord::anchor()
+}
+
+fn take(word: &RobustWord) {
+    word.announce();
+    word.word.store(thread_id(), SeqCst);
+    // SAFETY: the tests' words outlive the threads that hold them.
+    unsafe { word.link() };
+}
+
+fn release(word: &RobustWord) {
+    assert!(word.unlink());
+    word.word.store(0, SeqCst);
+    word.retract();
+}
+
+/// Nodes from the head to the end of the list, by the links the kernel would follow.
+fn walk() -> Vec<usize> {
+    let head = head().unwrap();
+    let end = ptr::from_ref(&head.first).addr();
+    let mut nodes = vec![];
+    let mut node = head.first.get();
+    while node != end {
+        nodes.push(node);
+        assert!(nodes.len() < 100, "the list does not end: {nodes:?}");
+        // SAFETY: every node of the list is mapped.
+        node = unsafe { *ptr::with_exposed_provenance::<usize>(node & !1) };
+    }
+    nodes
+}
+
+#[test]
+fn the_list_holds_what_is_held_in_any_order_of_release() {
+    let words = [word(), word(), word()];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+        words.iter().for_each(take);
+        let nodes: Vec<_> = words.iter().rev().map(RobustWord::node).collect();
+        assert_eq!(walk()[1..4], nodes);
+        for (released, index) in order.into_iter().enumerate() {
+            release(&words[index]);
+            assert_eq!(walk().len(), 2 + 2 - released);
+        }
+    }
+    assert!(!words[0].unlink(), "what is not held cannot be unlinked");
+}
+
+#[test]
+fn a_thread_that_ends_holding_words_marks_all_of_them() {
+    let words = [word(), word(), word()];
+    std::thread::scope(|scope| scope.spawn(|| words.iter().for_each(take)).join().unwrap());
+    for word in &words {
+        assert_eq!(word.word.load(Acquire), OWNER_DIED);
+    }
+}
+
+#[test]
+fn a_death_word_wakes_its_waiter() {
+    let word = word();
+    std::thread::scope(|scope| {
+        // SAFETY: the word outlives the scope's threads.
+        scope.spawn(|| unsafe { word.hold_until_death() });
+        let limit = Deadline::after(std::time::Duration::from_secs(60));
+        loop {
+            match word.word.load(Acquire) {
+                0 => std::thread::yield_now(),
+                now if now & OWNER_DIED != 0 => break,
+                alive => assert_eq!(futex::wait(&word.word, alive, limit), futex::Woken::Look),
+            }
+        }
+    });
+    assert_eq!(word.word.load(Acquire) & THREAD_ID, 0);
+}
+
+/// A robust, process-shared mutex of the C library.
+struct LibraryMutex(Box<std::cell::UnsafeCell<libc::pthread_mutex_t>>);
+
+impl LibraryMutex {
+    fn new() -> LibraryMutex {
+        let mutex = LibraryMutex(Box::new(std::cell::UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER)));
+        // SAFETY: a plain C structure that `init` fills.
+        let mut attributes: libc::pthread_mutexattr_t = unsafe { std::mem::zeroed() };
+        // SAFETY: live, and not in use.
+        unsafe { libc::pthread_mutexattr_init(&raw mut attributes) };
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST) };
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: both live; the mutex is boxed and does not move.
+        assert_eq!(unsafe { libc::pthread_mutex_init(mutex.0.get(), &raw const attributes) }, 0);
+        mutex
+    }
+
+    fn lock(&self) {
+        // SAFETY: initialised in `new`.
+        assert_eq!(unsafe { libc::pthread_mutex_lock(self.0.get()) }, 0);
+    }
+
+    fn unlock(&self) {
+        // SAFETY: initialised in `new`, locked by this thread.
+        assert_eq!(unsafe { libc::pthread_mutex_unlock(self.0.get()) }, 0);
+    }
+}
+
+#[test]
+fn our_words_and_the_librarys_mutexes_share_the_list() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (before, after) = (LibraryMutex::new(), LibraryMutex::new());
+            let words = [word(), word()];
+            before.lock();
+            take(&words[0]);
+            after.lock();
+            take(&words[1]);
+            assert_eq!(walk().len(), 6);
+            before.unlock();
+            assert_eq!(walk().len(), 5);
+            release(&words[0]);
+            before.lock();
+            after.unlock();
+            release(&words[1]);
+            assert_eq!(walk().len(), 3);
+            before.unlock();
+            assert_eq!(walk().len(), 2);
+        });
+    });
+}
+
+#[test]
+fn a_thread_that_holds_nothing_leaves_the_list_as_it_was() {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let kept = LibraryMutex::new();
+            kept.lock();
+            let word = word();
+            take(&word);
+            release(&word);
+            assert_eq!(walk().len(), 3);
+            // What the end of the thread does.
+            LIST.with(|list| drop(list.take()));
+            assert_eq!(walk().len(), 1);
+            kept.unlock();
+            assert_eq!(walk().len(), 0);
+        });
+        thread.join().unwrap();
+    });
+}
