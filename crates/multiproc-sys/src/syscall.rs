@@ -40,5 +40,9 @@ pub(crate) fn restarting<T: Returned>(mut call: impl FnMut() -> T) -> io::Result
 
 /// For calls that return the error's number itself (the `posix_spawn` family).
 pub(crate) fn check_code(code: libc::c_int) -> io::Result<()> {
-    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(code))
+    }
 }

@@ -7,4 +7,4 @@ cfg_select! {
     target_os = "linux" => { mod monotonic; use monotonic as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/clock/mod.rs says what one must supply"); }
 }
-pub use imp::{Deadline};
+pub use imp::Deadline;

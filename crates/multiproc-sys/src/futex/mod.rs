@@ -7,4 +7,4 @@ cfg_select! {
     target_os = "linux" => { mod linux; use linux as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/futex/mod.rs says what one must supply"); }
 }
-pub use imp::{wait, wait_any, wake, Woken, MAX_WORDS};
+pub use imp::{MAX_WORDS, Woken, wait, wait_any, wake};

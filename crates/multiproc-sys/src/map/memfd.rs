@@ -113,11 +113,12 @@ mod tests {
         let memory = create(10_000).unwrap();
         assert_eq!(length(&memory).unwrap(), 10_000);
         let (one, two) = (Mapping::new(&memory, 10_000).unwrap(), Mapping::new(&memory, 10_000).unwrap());
-        // SAFETY: byte 9,999 is inside both mappings, which nobody else has.
-        unsafe { one.as_ptr().add(9_999).write(7) };
+        let (last, seen) = (one.as_ptr().wrapping_add(9_999), two.as_ptr().wrapping_add(9_999));
+        // SAFETY: byte 9,999 is inside the mapping, which nobody else has.
+        unsafe { last.write(7) };
         // SAFETY: as above.
-        assert_eq!(unsafe { two.as_ptr().add(9_999).read() }, 7);
-        // SAFETY: as above.
+        assert_eq!(unsafe { seen.read() }, 7);
+        // SAFETY: as above, for byte 0.
         assert_eq!(unsafe { two.as_ptr().read() }, 0);
         // SAFETY: no pointer is passed.
         assert_eq!(unsafe { libc::ftruncate(memory.as_raw_fd(), 1) }, -1);

@@ -252,7 +252,9 @@ impl ThreadList {
         let first = head.first.get();
         let list_itself = ptr::from_ref(&head.first).addr();
         // SAFETY: just made, and leaked.
-        let (front_word, back_word) = unsafe { (front.as_ref(), back.as_ref()) };
+        let front_word = unsafe { front.as_ref() };
+        // SAFETY: as above.
+        let back_word = unsafe { back.as_ref() };
         back_word.next.store(first, Ordering::Relaxed);
         back_word.prev.store(front_word.node(), Ordering::Relaxed);
         front_word.next.store(back_word.node(), Ordering::Relaxed);
@@ -304,7 +306,9 @@ impl Drop for ThreadList {
         }
         debug_assert_eq!(self.thread_id, thread_id(), "a list is dropped by its own thread");
         // SAFETY: the anchors are freed only below.
-        let (front, back) = unsafe { (self.front.as_ref(), self.back.as_ref()) };
+        let front = unsafe { self.front.as_ref() };
+        // SAFETY: as above.
+        let back = unsafe { self.back.as_ref() };
         let list_itself = ptr::from_ref(&self.head.first).addr();
         let (newer, older) = (front.prev.load(Ordering::Relaxed), back.next.load(Ordering::Relaxed));
         if newer == list_itself {

@@ -1,0 +1,80 @@
+//! A pipe whose write end only the parent holds. The kernel signals the owner of a read end when the
+//! last writer is gone (`O_ASYNC`), with the signal it was told to use: SIGKILL.
+//!
+//! One pipe serves all children: each opens the read end anew through `/proc/self/fd`, since the owner
+//! and the signal belong to the open file and not to the pipe. Nobody writes to it: a byte would kill.
+//! A process that the parent forks without exec holds the write end too and delays the signal until
+//! it ends; no other way of starting one passes it on (close-on-exec from birth).
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Mutex;
+
+use crate::clock::Deadline;
+use crate::handle::{Interest, poll};
+use crate::syscall::check;
+
+/// From `asm-generic/fcntl.h`; the libc crate has no name for it.
+const F_SETSIG: libc::c_int = 10;
+
+struct Pipe {
+    made_by: u32,
+    read: &'static OwnedFd,
+}
+
+/// Made at the first start and never closed: its end *is* this process's end. A forked child of this
+/// process that starts children makes its own.
+static PIPE: Mutex<Option<Pipe>> = Mutex::new(None);
+
+/// The handle that a child is to [`hold`].
+///
+/// # Errors
+/// What `pipe2` answers: too many open files.
+pub fn share() -> io::Result<BorrowedFd<'static>> {
+    let mut pipe = PIPE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let own = std::process::id();
+    if let Some(pipe) = pipe.as_ref().filter(|pipe| pipe.made_by == own) {
+        return Ok(pipe.read.as_fd());
+    }
+    let mut fds = [0; 2];
+    // SAFETY: `fds` has room for two descriptors.
+    check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: just made, nobody else's.
+    let read = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+    // The write end, `fds[1]`, stays open for the life of this process: nothing ever owns it.
+    let read: &'static OwnedFd = Box::leak(Box::new(read));
+    *pipe = Some(Pipe { made_by: own, read });
+    Ok(read.as_fd())
+}
+
+/// Ties this process and its process group to the parent whose [`share`]d handle this is.
+///
+/// # Errors
+/// Where `/proc` cannot be read or the kernel refuses; `BrokenPipe` where the parent is gone already.
+pub fn hold(shared: OwnedFd) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
+    let own = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    drop(shared);
+    let fd = own.as_raw_fd();
+    // SAFETY: takes nothing, cannot fail.
+    let group = unsafe { libc::getpgrp() };
+    let settings = [
+        (F_SETSIG, libc::SIGKILL),
+        (libc::F_SETOWN, -group),
+        (libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK),
+    ];
+    for (command, value) in settings {
+        // SAFETY: the descriptor is open; no pointer is passed.
+        check(unsafe { libc::fcntl(fd, command, value) })?;
+    }
+    // The parent may have ended before the kernel was told whom to signal.
+    let [found] = poll([(own.as_fd(), Interest::End)], Deadline::now())?;
+    if found.ended {
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the parent ended during the start"));
+    }
+    // Open for the life of this process.
+    let _: libc::c_int = own.into_raw_fd();
+    Ok(())
+}
