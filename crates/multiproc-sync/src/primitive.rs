@@ -1,0 +1,46 @@
+//! What the algorithms of this crate are made of: atomics, waiting on words, and words that tell of
+//! their holder's death. For the crates of this workspace; not a stable interface.
+//!
+//! This is the only path by which they are imported, so that `--cfg loom` can put a model in their
+//! place: loom's atomics, a futex over loom's mutex and condition variable, and a kernel that
+//! handles deaths as the real one does. The model adds `model`, which lets a test end a
+//! thread at any step.
+
+#[cfg(loom)]
+pub mod model;
+
+#[cfg(not(loom))]
+mod real {
+    //! The platform's own.
+
+    pub use std::hint::spin_loop;
+    pub use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, fence};
+
+    pub use multiproc_sys::robust::{RobustWord, thread_id};
+
+    /// Waiting on words and waking those who wait.
+    pub mod futex {
+        pub use multiproc_sys::futex::{wait, wait_any, wake};
+    }
+}
+
+pub use std::sync::atomic::Ordering;
+
+pub use multiproc_sys::clock::Deadline;
+pub use multiproc_sys::futex::Woken;
+pub use multiproc_sys::robust::{OWNER_DIED, THREAD_ID, WAITERS};
+
+#[cfg(loom)]
+pub use model::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, spin_loop, thread_id};
+#[cfg(not(loom))]
+pub use real::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, spin_loop, thread_id};
+
+/// A word that nobody holds, as zeroed shared memory has it.
+#[must_use]
+pub fn unheld() -> RobustWord {
+    #[cfg(loom)]
+    return RobustWord::new();
+    #[cfg(not(loom))]
+    // SAFETY: `RobustWord` is made of integers and atomics, for which all zeroes is a value.
+    return unsafe { std::mem::zeroed() };
+}
