@@ -1,11 +1,23 @@
 //! File descriptors, and `ppoll` over a few of them.
 
 use std::io;
-pub use std::os::fd::{AsFd as AsHandle, BorrowedFd as BorrowedHandle, OwnedFd as OwnedHandle};
-use std::os::fd::AsRawFd;
+pub use std::os::fd::{BorrowedFd as BorrowedHandle, OwnedFd as OwnedHandle};
+use std::os::fd::{AsFd, AsRawFd};
 
 use crate::clock::Deadline;
 use crate::syscall::check;
+
+/// What has a handle.
+pub trait AsHandle {
+    /// Its handle, for as long as it lives.
+    fn as_handle(&self) -> BorrowedHandle<'_>;
+}
+
+impl<T: AsFd> AsHandle for T {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.as_fd()
+    }
+}
 
 /// What [`poll`] is to wait for on one handle. Its end (hang-up, error) is always reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -102,6 +102,33 @@ impl Mapping {
     pub fn len(&self) -> usize {
         self.0.len()
     }
+
+    /// Copies `bytes` to `at`.
+    ///
+    /// # Panics
+    /// If they do not fit.
+    pub fn write(&self, at: usize, bytes: &[u8]) {
+        assert!(at <= self.len() && bytes.len() <= self.len() - at, "write past the end of a mapping");
+        let target = self.as_ptr().wrapping_add(at);
+        // SAFETY: the target lies inside the mapping (checked above), which no Rust reference covers.
+        unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// Appends the `length` bytes from `at` on to `buffer`, as they are at this moment.
+    ///
+    /// # Panics
+    /// If there are not that many.
+    pub fn read(&self, at: usize, length: usize, buffer: &mut Vec<u8>) {
+        assert!(at <= self.len() && length <= self.len() - at, "read past the end of a mapping");
+        buffer.reserve(length);
+        let source = self.as_ptr().wrapping_add(at);
+        let free = buffer.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: the source lies inside the mapping (checked above), the target in the capacity that
+        // was just reserved; fresh heap memory and a mapping do not overlap.
+        unsafe { source.copy_to_nonoverlapping(free, length) };
+        // SAFETY: `length` more bytes were just written.
+        unsafe { buffer.set_len(buffer.len() + length) };
+    }
 }
 
 #[cfg(test)]

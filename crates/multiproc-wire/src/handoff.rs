@@ -1,0 +1,270 @@
+//! The handles inside values.
+//!
+//! A value that stands for something shared (an array, a sender, a file) cannot travel as bytes alone.
+//! Its `Serialize` implementation calls [`put`] with its handle and encodes the index it gets; its
+//! `Deserialize` implementation decodes the index and calls [`take`]. Both work only inside the scope
+//! that an [`Encoder`](crate::Encoder) or [`Decoder`](crate::Decoder) opens on the current thread;
+//! anywhere else (JSON, say) they are an error that says so.
+//!
+//! # Invariants
+//!
+//! 1. A scope ends with the call that opened it, also by an error or a panic: no handle is left behind
+//!    for the thread's next message.
+//! 2. Scopes nest: a `Serialize` implementation that itself sends something opens an inner one.
+//! 3. A handle that is put twice is sent once; both values get the same one.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use multiproc_sys::handle::OwnedHandle;
+
+/// What a value hands over besides its bytes.
+#[derive(Default)]
+pub struct Handoff {
+    handles: Vec<Arc<OwnedHandle>>,
+    on_sent: Vec<Box<dyn FnOnce()>>,
+}
+
+impl Handoff {
+    /// The handles to send along, in the order of their indices.
+    #[must_use]
+    pub fn handles(&self) -> &[Arc<OwnedHandle>] {
+        &self.handles
+    }
+
+    /// Whether nothing is handed over.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.handles.is_empty() && self.on_sent.is_empty()
+    }
+
+    /// To be called once the message is the receiver's: what can have one owner only is given up here.
+    /// Dropped instead, it stays where it was.
+    pub fn sent(self) {
+        for run in self.on_sent {
+            run();
+        }
+    }
+}
+
+impl fmt::Debug for Handoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handoff")
+            .field("handles", &self.handles)
+            .field("on_sent", &self.on_sent.len())
+            .finish()
+    }
+}
+
+/// A handle was put or taken where none can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandoffError {
+    /// No message to another process is being encoded or decoded on this thread.
+    NotInMessage,
+    /// The message has no handle of that index.
+    Missing(u32),
+}
+
+impl fmt::Display for HandoffError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandoffError::NotInMessage => f.write_str(
+                "a shared object can only travel in a message to another process, \
+                 as an argument, a result or an item of a channel; not in another format",
+            ),
+            HandoffError::Missing(index) => {
+                write!(
+                    f,
+                    "the message refers to handle {index}, which did not come with it"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for HandoffError {}
+
+enum Scope {
+    Encoding(Handoff),
+    Decoding(Vec<Arc<OwnedHandle>>),
+}
+
+thread_local! {
+    static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hands `handle` over with the message being encoded and says under which index.
+///
+/// # Errors
+/// [`HandoffError::NotInMessage`] where no message is being encoded on this thread.
+pub fn put(handle: &Arc<OwnedHandle>) -> Result<u32, HandoffError> {
+    with_handoff(|handoff| {
+        let handles = &mut handoff.handles;
+        let index = handles
+            .iter()
+            .position(|known| Arc::ptr_eq(known, handle))
+            .unwrap_or_else(|| {
+                handles.push(Arc::clone(handle));
+                handles.len() - 1
+            });
+        u32::try_from(index).map_err(|_| HandoffError::NotInMessage)
+    })
+}
+
+/// Has `run` called once the message being encoded was sent: for a value that moves.
+///
+/// # Errors
+/// [`HandoffError::NotInMessage`] where no message is being encoded on this thread.
+pub fn when_sent(run: impl FnOnce() + 'static) -> Result<(), HandoffError> {
+    with_handoff(|handoff| {
+        handoff.on_sent.push(Box::new(run));
+        Ok(())
+    })
+}
+
+/// The handle with that index of the message being decoded.
+///
+/// # Errors
+/// [`HandoffError::NotInMessage`] where no message is being decoded on this thread,
+/// [`HandoffError::Missing`] where it has no such handle.
+pub fn take(index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
+    SCOPES.with_borrow(|scopes| match scopes.last() {
+        Some(Scope::Decoding(handles)) => {
+            let at = usize::try_from(index).ok();
+            at.and_then(|at| handles.get(at))
+                .cloned()
+                .ok_or(HandoffError::Missing(index))
+        }
+        _ => Err(HandoffError::NotInMessage),
+    })
+}
+
+fn with_handoff<R>(
+    run: impl FnOnce(&mut Handoff) -> Result<R, HandoffError>,
+) -> Result<R, HandoffError> {
+    SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
+        Some(Scope::Encoding(handoff)) => run(handoff),
+        _ => Err(HandoffError::NotInMessage),
+    })
+}
+
+/// Runs `encode` inside a scope that collects into `handoff`.
+pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> R {
+    let scope = Open::new(Scope::Encoding(std::mem::take(handoff)));
+    let result = encode();
+    if let Some(Scope::Encoding(collected)) = scope.close() {
+        *handoff = collected;
+    }
+    result
+}
+
+/// Runs `decode` inside a scope that offers `handles`.
+pub(crate) fn decoding<R>(handles: &mut Vec<Arc<OwnedHandle>>, decode: impl FnOnce() -> R) -> R {
+    let scope = Open::new(Scope::Decoding(std::mem::take(handles)));
+    let result = decode();
+    if let Some(Scope::Decoding(offered)) = scope.close() {
+        *handles = offered;
+    }
+    result
+}
+
+/// Closes the innermost scope when dropped, be it by a panic.
+struct Open;
+
+impl Open {
+    fn new(scope: Scope) -> Open {
+        SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
+        Open
+    }
+
+    fn close(self) -> Option<Scope> {
+        let _closed_here = std::mem::ManuallyDrop::new(self);
+        SCOPES.with_borrow_mut(Vec::pop)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // Dropped outside the borrow: a handle's drop could run anything.
+        let scope = SCOPES.with_borrow_mut(Vec::pop);
+        drop(scope);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle() -> Arc<OwnedHandle> {
+        Arc::new(std::fs::File::open("/dev/null").unwrap().into())
+    }
+
+    #[test]
+    fn outside_a_message_nothing_can_be_handed_over() {
+        assert_eq!(put(&handle()), Err(HandoffError::NotInMessage));
+        assert_eq!(when_sent(|| ()), Err(HandoffError::NotInMessage));
+        assert_eq!(take(0).unwrap_err(), HandoffError::NotInMessage);
+        decoding(&mut vec![], || {
+            assert_eq!(put(&handle()), Err(HandoffError::NotInMessage))
+        });
+        encoding(&mut Handoff::default(), || {
+            assert_eq!(take(0).unwrap_err(), HandoffError::NotInMessage);
+        });
+    }
+
+    #[test]
+    fn a_handle_put_twice_goes_once() {
+        let (one, two) = (handle(), handle());
+        let mut handoff = Handoff::default();
+        let indices = encoding(&mut handoff, || [&one, &two, &one].map(|h| put(h).unwrap()));
+        assert_eq!(indices, [0, 1, 0]);
+        assert_eq!(handoff.handles().len(), 2);
+    }
+
+    #[test]
+    fn a_missing_handle_is_named() {
+        let mut handles = vec![handle()];
+        decoding(&mut handles, || {
+            assert!(take(0).is_ok());
+            assert!(take(0).is_ok());
+            assert_eq!(take(1).unwrap_err(), HandoffError::Missing(1));
+        });
+    }
+
+    #[test]
+    fn scopes_nest_and_end_with_a_panic() {
+        let (outer, inner) = (handle(), handle());
+        let (mut outer_handoff, mut inner_handoff) = (Handoff::default(), Handoff::default());
+        encoding(&mut outer_handoff, || {
+            encoding(&mut inner_handoff, || put(&inner).unwrap());
+            put(&outer).unwrap();
+            let panicked = std::panic::catch_unwind(|| {
+                encoding(&mut Handoff::default(), || panic!("while encoding"));
+            });
+            assert!(panicked.is_err());
+            put(&inner).unwrap();
+        });
+        assert_eq!(inner_handoff.handles().len(), 1);
+        assert_eq!(outer_handoff.handles().len(), 2);
+        assert!(SCOPES.with_borrow(Vec::is_empty));
+    }
+
+    #[test]
+    fn what_moves_is_given_up_only_when_sent() {
+        let moved = std::rc::Rc::new(std::cell::Cell::new(0));
+        let encode = || {
+            let mut handoff = Handoff::default();
+            let moved = moved.clone();
+            encoding(&mut handoff, || {
+                when_sent(move || moved.set(moved.get() + 1)).unwrap()
+            });
+            handoff
+        };
+        drop(encode());
+        assert_eq!(moved.get(), 0);
+        encode().sent();
+        assert_eq!(moved.get(), 1);
+    }
+}
