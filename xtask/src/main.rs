@@ -1,1 +1,48 @@
-fn main() {}
+//! Builds, checks and tests of the workspace: `cargo xtask VERB`.
+//!
+//! One file per verb. A verb is a list of steps; every step is run, named and timed, and one that fails fails the verb.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to its user"
+)]
+
+mod ci;
+mod examples;
+mod loom;
+mod steps;
+mod test;
+mod tidy;
+
+use std::env;
+use std::process::ExitCode;
+
+use steps::Steps;
+
+const USAGE: &str = "\
+usage: cargo xtask VERB
+  ci        all there is: fmt, clippy, docs, tidy, test, loom
+  test      unit tests, tests with real processes, doctests; the same under nextest; examples
+  examples  each example, and whether it prints what it must
+  tidy      rules of the tree that no compiler checks
+  loom      the models of lock-free code
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut steps = Steps::default();
+    match args[..] {
+        ["ci"] => ci::run(&mut steps),
+        ["test"] => test::run(&mut steps),
+        ["examples"] => examples::run(&mut steps),
+        ["tidy"] => tidy::run(&mut steps),
+        ["loom"] => loom::run(&mut steps),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    steps.finish()
+}

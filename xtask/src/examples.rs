@@ -1,0 +1,253 @@
+//! `examples`: builds each example as a user does, runs it, and compares what it prints with what it must print.
+//!
+//! Every file in `examples/` has an expectation here and every expectation its file; an example fails when it leaves a
+//! process, a zombie, a descriptor or a shared-memory entry behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use multiproc_testkit::{Oracle, Program};
+
+use crate::steps::{Outcome, Steps, cargo, root, run as run_command, target};
+
+/// What an example printed, judged.
+type Expectation = fn(&str) -> Outcome;
+
+const EXPECTATIONS: [(&str, Expectation); 4] = [
+    ("array_cubes", |text| {
+        exactly(
+            "[8, 27, 64, 125, 216, 343, 512, 729, 1000, 1331, 1728, 2197, 2744, 3375, 4096]\n",
+            text,
+        )
+    }),
+    ("pool_squares", |text| {
+        exactly("[1, 4, 9, 16, 25, 36, 49, 64, 81]\n", text)
+    }),
+    ("random_numbers", random_numbers),
+    ("word_count", word_count),
+];
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(steps: &mut Steps) {
+    let expected = EXPECTATIONS.map(|(name, _)| name.to_owned());
+    steps.run("examples have expectations", || {
+        pairs(&present(), &expected.into())
+    });
+    steps.run("build examples", || {
+        run_command(&mut cargo(&[
+            "build",
+            "--release",
+            "--package",
+            "multiproc",
+            "--examples",
+        ]))
+    });
+    for (name, expectation) in EXPECTATIONS {
+        steps.run(&format!("example {name}"), || run_one(name, expectation));
+    }
+}
+
+fn run_one(name: &str, expectation: Expectation) -> Outcome {
+    let path = target().join("release/examples").join(name);
+    if !path.is_file() {
+        return Err("it was not built; is it wired to the package `multiproc`?".to_owned());
+    }
+    let oracle = Oracle::begin();
+    let output = Program::new(path)
+        .current_dir(root())
+        .deadline(DEADLINE)
+        .run();
+    oracle.finish();
+    print!("{}", output.stdout);
+    if !output.status.success() || !output.stderr.is_empty() {
+        return Err(output.to_string());
+    }
+    expectation(&output.stdout)
+}
+
+/// The examples in the folder: a file, or a folder with a `main.rs`.
+fn present() -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join("examples"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let programs = entries.map(|entry| entry.path()).filter(|path| {
+        path.extension().is_some_and(|extension| extension == "rs")
+            || path.join("main.rs").is_file()
+    });
+    programs
+        .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .collect()
+}
+
+fn pairs(present: &BTreeSet<String>, expected: &BTreeSet<String>) -> Outcome {
+    let mut wrong = Vec::new();
+    wrong.extend(
+        present
+            .difference(expected)
+            .map(|name| format!("{name} has no expectation")),
+    );
+    wrong.extend(
+        expected
+            .difference(present)
+            .map(|name| format!("{name} has no file in examples/")),
+    );
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join(", "))
+    }
+}
+
+fn exactly(expected: &str, text: &str) -> Outcome {
+    if text == expected {
+        Ok(())
+    } else {
+        Err(format!("expected {expected:?}, got {text:?}"))
+    }
+}
+
+/// Four whole lines, one of each process, counted from 0 or from 1, in any order.
+fn random_numbers(text: &str) -> Outcome {
+    let mut processes = BTreeSet::new();
+    for line in text.lines() {
+        let parts = line
+            .strip_prefix("Process number ")
+            .and_then(|rest| rest.split_once(", random number generated : "));
+        let numbers =
+            parts.and_then(|(process, number)| Some((process.parse().ok()?, number.parse().ok()?)));
+        match numbers {
+            Some((process, 1..=100_u32)) if processes.insert(process) => {}
+            Some((_, 1..=100)) => return Err(format!("a process speaks twice: {line:?}")),
+            _ => {
+                return Err(format!(
+                    "not a whole line with a number in 1..=100: {line:?}"
+                ));
+            }
+        }
+    }
+    let complete =
+        processes == BTreeSet::from([0, 1, 2, 3]) || processes == BTreeSet::from([1, 2, 3, 4]);
+    if complete {
+        Ok(())
+    } else {
+        Err(format!(
+            "expected one line of each of four processes, got {text:?}"
+        ))
+    }
+}
+
+/// A line of totals, and ten lines of a word and its count that never grow.
+fn word_count(text: &str) -> Outcome {
+    let is_totals =
+        |line: &str| line.contains("words") && line.contains(|c: char| c.is_ascii_digit());
+    if !text.lines().any(is_totals) {
+        return Err(format!("no line of totals in {text:?}"));
+    }
+    let counts: Vec<u64> = text.lines().filter_map(count_of_word).collect();
+    if counts.len() != 10 || !counts.is_sorted_by(|a, b| a >= b) {
+        return Err(format!(
+            "expected ten words, the most frequent first, got {text:?}"
+        ));
+    }
+    Ok(())
+}
+
+/// The count in a line that holds a word and a number, in either order, and nothing else.
+fn count_of_word(line: &str) -> Option<u64> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    match fields[..] {
+        [word, count] | [count, word]
+            if word.parse::<u64>().is_err() && count.parse::<u64>().is_ok() =>
+        {
+            count.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn examples_and_expectations_are_paired() {
+        assert_eq!(pairs(&set(&["a", "b"]), &set(&["a", "b"])), Ok(()));
+        assert_eq!(
+            pairs(&set(&["a", "b"]), &set(&["a"])),
+            Err("b has no expectation".to_owned())
+        );
+        assert_eq!(
+            pairs(&set(&["a"]), &set(&["a", "b"])),
+            Err("b has no file in examples/".to_owned())
+        );
+    }
+
+    #[test]
+    fn exact_output_is_exact() {
+        assert_eq!(exactly("[1]\n", "[1]\n"), Ok(()));
+        assert!(exactly("[1]\n", "[1]").is_err());
+        assert!(exactly("[1]\n", "debug\n[1]\n").is_err());
+    }
+
+    #[test]
+    fn random_numbers_are_four_whole_lines() {
+        let line = |process: u32, number: u32| {
+            format!("Process number {process}, random number generated : {number}\n")
+        };
+        let lines =
+            |pairs: &[(u32, u32)]| pairs.iter().map(|&(k, n)| line(k, n)).collect::<String>();
+        assert_eq!(
+            random_numbers(&lines(&[(2, 1), (0, 100), (1, 7), (3, 7)])),
+            Ok(())
+        );
+        assert_eq!(
+            random_numbers(&lines(&[(2, 1), (4, 100), (1, 7), (3, 7)])),
+            Ok(())
+        );
+        assert!(
+            random_numbers(&lines(&[(0, 1), (1, 2), (2, 3)])).is_err(),
+            "one is missing"
+        );
+        assert!(
+            random_numbers(&lines(&[(0, 1), (1, 2), (2, 3), (4, 4)])).is_err(),
+            "neither from 0 nor from 1"
+        );
+        assert!(
+            random_numbers(&lines(&[(0, 1), (1, 2), (2, 3), (2, 4)])).is_err(),
+            "one speaks twice"
+        );
+        assert!(
+            random_numbers(&lines(&[(0, 1), (1, 2), (2, 3), (3, 101)])).is_err(),
+            "out of range"
+        );
+        let interleaved =
+            "Process number 0, random Process number 1, random number generated : 4\n";
+        assert!(random_numbers(interleaved).is_err());
+    }
+
+    #[test]
+    fn word_count_has_totals_and_ten_falling_counts() {
+        let list: String = (0..10).map(|n| format!("  {} the\n", 50 - n)).collect();
+        assert_eq!(
+            word_count(&format!("120 files, 4000 words\n{list}one process: 3 ms\n")),
+            Ok(())
+        );
+        assert!(word_count(&list).is_err(), "no totals");
+        assert!(
+            word_count(&format!("12 words\n{list}60 late\n")).is_err(),
+            "eleven"
+        );
+        let rising: String = (0..10).map(|n| format!("the {n}\n")).collect();
+        assert!(
+            word_count(&format!("12 words in all\n{rising}")).is_err(),
+            "rising"
+        );
+    }
+}
