@@ -160,6 +160,12 @@ impl<'a> Decoder<'a> {
         self.bytes
     }
 
+    /// How many bytes are not yet decoded, and the handles: to go on elsewhere.
+    #[must_use]
+    pub fn into_rest(self) -> (usize, Vec<Arc<OwnedHandle>>) {
+        (self.bytes.len(), self.handles)
+    }
+
     /// Makes sure that nothing is left over.
     ///
     /// # Errors

@@ -39,6 +39,32 @@ pub fn parent_id() -> u32 {
     std::os::unix::process::parent_id()
 }
 
+/// Names this process (its first 15 bytes) for tools that do not show arguments; the name of the
+/// image would mean nothing to anybody.
+pub fn set_name(name: &str) {
+    let mut short = [0_u8; 16];
+    let length = name.len().min(15);
+    short[..length].copy_from_slice(&name.as_bytes()[..length]);
+    // SAFETY: `short` is a C string of at most 16 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, short.as_ptr()) };
+}
+
+/// The size of stack that the main thread may grow to, in bytes.
+#[must_use]
+pub fn main_stack_size() -> usize {
+    /// Where there is no limit, what is usual.
+    const USUAL: usize = 8 << 20;
+    /// More than any program needs, and an address space is not endless.
+    const MOST: usize = 1 << 30;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is live and the call fills it.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
+    if result != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+        return USUAL;
+    }
+    usize::try_from(limit.rlim_cur).unwrap_or(MOST).clamp(64 << 10, MOST)
+}
+
 /// Has `run` called when this process ends by returning from `main` or by `exit`, after what was
 /// registered later. False where there is no memory to note it.
 pub fn at_exit(run: extern "C" fn()) -> bool {

@@ -1,13 +1,14 @@
 //! Waiting for a child to end, and ending it.
 //!
 //! A port supplies [`Waiter`] over a stable reference to one child, immune to the reuse of its number,
-//! and [`ExitStatus`]. It MUST NOT reap a child that it was not given.
+//! [`WaitSet`] over many of them, and [`ExitStatus`]. It MUST NOT reap a child that it was not given.
 
 cfg_select! {
-    target_os = "linux" => { mod pidfd; use pidfd as imp; }
+    target_os = "linux" => { mod pidfd; mod set; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/wait/mod.rs says what one must supply"); }
 }
 mod status;
 
-pub use imp::Waiter;
+pub use pidfd::Waiter;
+pub use set::WaitSet;
 pub use status::ExitStatus;

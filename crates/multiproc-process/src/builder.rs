@@ -1,0 +1,189 @@
+//! A child to be started, with all that can be asked of it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::process as sys;
+use multiproc_wire::encode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Process;
+use crate::error::{Error, Kind};
+use crate::function::Function;
+use crate::startup::{self, Order};
+
+/// Where a standard stream of a child leads.
+///
+/// Made from a file, a pipe's end or a socket by `Stdio::from`.
+#[derive(Debug, Default)]
+pub struct Stdio(sys::Stdio);
+
+impl Stdio {
+    /// Where the parent's leads.
+    #[must_use]
+    pub fn inherit() -> Stdio {
+        Stdio(sys::Stdio::Inherit)
+    }
+
+    /// Nowhere: empty to read, swallowing what is written.
+    #[must_use]
+    pub fn null() -> Stdio {
+        Stdio(sys::Stdio::Null)
+    }
+}
+
+impl<T: Into<OwnedHandle>> From<T> for Stdio {
+    fn from(handle: T) -> Stdio {
+        Stdio(sys::Stdio::Handle(handle.into()))
+    }
+}
+
+/// A child to be started. Made by [`Process::builder`].
+#[derive(Debug)]
+#[must_use = "nothing is started before `spawn`"]
+pub struct Builder {
+    name: Option<String>,
+    cleared: bool,
+    variables: BTreeMap<OsString, Option<OsString>>,
+    folder: Option<PathBuf>,
+    streams: [sys::Stdio; 3],
+    daemon: bool,
+    announce: bool,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder {
+            name: None,
+            cleared: false,
+            variables: BTreeMap::new(),
+            folder: None,
+            streams: [sys::Stdio::Null, sys::Stdio::Inherit, sys::Stdio::Inherit],
+            daemon: false,
+            announce: true,
+        }
+    }
+
+    /// The name under which `ps` and errors show the child, and of the thread that runs its function;
+    /// `Process-1`, `Process-2` … where none is given.
+    #[doc(alias = "multiprocessing.Process.name")]
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets a variable in the child's environment, which else is the parent's.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Builder {
+        self.variables
+            .insert(name.as_ref().into(), Some(value.as_ref().into()));
+        self
+    }
+
+    /// Leaves a variable out of the child's environment.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Builder {
+        self.variables.insert(name.as_ref().into(), None);
+        self
+    }
+
+    /// Starts from an empty environment; what was set before is gone too.
+    pub fn env_clear(mut self) -> Builder {
+        self.cleared = true;
+        self.variables.clear();
+        self
+    }
+
+    /// The folder the child starts in; the parent's where none is given.
+    pub fn cwd(mut self, folder: impl AsRef<Path>) -> Builder {
+        self.folder = Some(folder.as_ref().into());
+        self
+    }
+
+    /// Where standard input comes from: nowhere, unless asked otherwise.
+    pub fn stdin(mut self, stream: impl Into<Stdio>) -> Builder {
+        self.streams[0] = stream.into().0;
+        self
+    }
+
+    /// Where standard output goes: where the parent's does, unless asked otherwise.
+    pub fn stdout(mut self, stream: impl Into<Stdio>) -> Builder {
+        self.streams[1] = stream.into().0;
+        self
+    }
+
+    /// Where standard error goes: where the parent's does, unless asked otherwise.
+    pub fn stderr(mut self, stream: impl Into<Stdio>) -> Builder {
+        self.streams[2] = stream.into().0;
+        self
+    }
+
+    /// A daemonic child is killed at the end of the program, rather than waited for.
+    ///
+    /// # Differences from Python
+    /// A daemonic child may have children of its own.
+    #[doc(alias = "multiprocessing.Process.daemon")]
+    pub fn daemon(mut self, daemon: bool) -> Builder {
+        self.daemon = daemon;
+        self
+    }
+
+    /// Whether a panic of the function is printed by the child, as well as returned by `join`. It is,
+    /// unless asked otherwise.
+    pub fn print_panics(mut self, print: bool) -> Builder {
+        self.announce = print;
+        self
+    }
+
+    /// Starts a child that calls `function(arguments)`.
+    ///
+    /// # Errors
+    /// An argument that cannot be encoded, a limit on processes, open files or memory that is reached, a
+    /// folder that is not there, a name or variable that no system call can carry; a program without the
+    /// hook before `main` that has not called [`init`](crate::init); a child too many levels deep.
+    /// Nothing is left behind then. What happens from the start on is told by [`Process::join`].
+    pub fn spawn<A, R>(self, function: fn(A) -> R, arguments: A) -> Result<Process<R>, Error>
+    where
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let name = self.name.unwrap_or_else(|| {
+            // Relaxed: only distinct.
+            format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+        });
+        let fail = |kind| Error::new(kind, None);
+        let function = Function::new(function)
+            .reference()
+            .map_err(|error| fail(Kind::Locate(error)))?;
+        let mut bytes = Vec::new();
+        let handoff = encode(&arguments, &mut bytes).map_err(|error| fail(Kind::Encode(error)))?;
+        let order = Order {
+            function,
+            print_panics: self.announce,
+            name: name.clone(),
+        };
+        let mut environment = BTreeMap::new();
+        if !self.cleared {
+            environment.extend(std::env::vars_os());
+        }
+        for (name, value) in self.variables {
+            match value {
+                Some(value) => environment.insert(name, value),
+                None => environment.remove(&name),
+            };
+        }
+        let mut setting = startup::Setting {
+            name,
+            environment,
+            folder: self.folder,
+            streams: self.streams,
+            daemon: self.daemon,
+        };
+        let (child, link) = startup::start(&mut setting, &order, &bytes, handoff.handles())?;
+        handoff.sent();
+        Ok(Process::new(child, link))
+    }
+}

@@ -1,0 +1,139 @@
+//! What can go wrong between a start and a join.
+
+use std::fmt;
+use std::io;
+
+use multiproc_sys::wait::ExitStatus;
+use multiproc_wire::{DecodeError, EncodeError, Panic};
+
+use crate::function::LocateError;
+
+/// A child could not be started, or did not give its result.
+#[derive(Debug)]
+pub struct Error {
+    kind: Box<Kind>,
+    process: Option<Identity>,
+}
+
+/// Which child an error is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    NotInitialized,
+    TooDeep(u32),
+    Start(io::Error),
+    Locate(LocateError),
+    Encode(EncodeError),
+    Refused(String),
+    Wait(io::Error),
+    TimedOut,
+    Taken,
+    Panicked(Panic),
+    Died(ExitStatus),
+    ArgumentsLost(String),
+    ResultLost(String),
+    Decode(DecodeError),
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, process: Option<Identity>) -> Error {
+        Error {
+            kind: Box::new(kind),
+            process,
+        }
+    }
+
+    /// Whether a wait with a timeout came to its end first. The child runs on, and can be joined again.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(*self.kind, Kind::TimedOut)
+    }
+
+    /// Whether the child could not be started, or ended before its function was called.
+    #[must_use]
+    pub fn is_start(&self) -> bool {
+        matches!(
+            *self.kind,
+            Kind::NotInitialized
+                | Kind::TooDeep(_)
+                | Kind::Start(_)
+                | Kind::Locate(_)
+                | Kind::Refused(_)
+        )
+    }
+
+    /// The panic that ended the function.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        match &*self.kind {
+            Kind::Panicked(panic) => Some(panic),
+            _ => None,
+        }
+    }
+
+    /// How the child ended, where it ended without giving a result: killed, crashed, or by `exit`.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        match *self.kind {
+            Kind::Died(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The number of the child, if there was one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Identity { name, pid }) = &self.process {
+            write!(f, "process {name} (pid {pid}) ")?;
+        } else {
+            f.write_str("a process ")?;
+        }
+        match &*self.kind {
+            Kind::NotInitialized => f.write_str(
+                "cannot be started: the feature `auto-init` is off (or the platform has no hook before \
+                 `main`), and `init()` was not called first in `main`",
+            ),
+            Kind::TooDeep(depth) => write!(
+                f,
+                "cannot be started: this process is {depth} levels of children deep, which is the limit; \
+                 does a child start children without end?"
+            ),
+            Kind::Start(error) => write!(f, "cannot be started: {error}"),
+            Kind::Locate(error) => write!(f, "cannot be started: {error}"),
+            Kind::Encode(error) => write!(f, "cannot be started: {error}"),
+            Kind::Refused(why) => write!(f, "could not run its function: {why}"),
+            Kind::Wait(error) => write!(f, "cannot be waited for: {error}"),
+            Kind::TimedOut => f.write_str("had not ended within the time given"),
+            Kind::Taken => f.write_str("was joined before, and its result was given then"),
+            Kind::Panicked(panic) => panic.fmt(f),
+            Kind::Died(status) => write!(f, "ended with {status} before its function returned"),
+            Kind::ArgumentsLost(why) => write!(f, "could not take its arguments: {why}"),
+            Kind::ResultLost(why) => write!(f, "could not send its result: {why}"),
+            Kind::Decode(error) => write!(f, "sent a result that cannot be taken: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.kind {
+            Kind::Start(error) | Kind::Wait(error) => Some(error),
+            Kind::Locate(error) => Some(error),
+            Kind::Encode(error) => Some(error),
+            Kind::Panicked(panic) => Some(panic),
+            Kind::Decode(error) => Some(error),
+            _ => None,
+        }
+    }
+}

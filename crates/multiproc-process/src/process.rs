@@ -1,0 +1,295 @@
+//! A child, as its parent holds it.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::handle::{BorrowedHandle, Interest, OwnedHandle, poll};
+use multiproc_sys::signal;
+use multiproc_wire::{Incoming, Link, Panic, decode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::builder::Builder;
+use crate::error::{Error, Kind};
+use crate::registry::Child;
+use crate::{ExitStatus, child as report, reaper};
+
+/// A function running in another process, which returns an `R`.
+///
+/// Dropping it neither blocks nor ends the child, which is reaped when it ends.
+///
+/// # Differences from Python
+/// A process is started when it is made. The function's result comes back from [`join`](Process::join).
+#[doc(alias = "multiprocessing.Process")]
+pub struct Process<R = ()> {
+    child: Arc<Child>,
+    link: Link,
+    heard: Mutex<Heard>,
+    result: PhantomData<fn() -> R>,
+}
+
+/// What was heard from the child so far.
+enum Heard {
+    Nothing,
+    Report(Said),
+    /// It ended without a report.
+    Silence,
+    /// What there was has been given away.
+    Taken,
+}
+
+/// The child's report.
+enum Said {
+    Result(Vec<u8>, Vec<Arc<OwnedHandle>>),
+    Failed(Kind),
+}
+
+impl Process {
+    /// A process to be started with a name, an environment, a folder or standard streams of its own.
+    ///
+    /// ```
+    /// use multiproc_process::{Process, Stdio};
+    ///
+    /// let child = Process::builder()
+    ///     .name("counter")
+    ///     .env("LIMIT", "3")
+    ///     .stdout(Stdio::null())
+    ///     .spawn(|()| std::env::var("LIMIT").unwrap_or_default(), ())?;
+    /// assert_eq!(child.name(), "counter");
+    /// assert_eq!(child.join()?, "3");
+    /// # Ok::<(), multiproc_process::Error>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl<R> Process<R> {
+    /// Starts a process that calls `function(arguments)`.
+    ///
+    /// # Errors
+    /// As [`Builder::spawn`].
+    #[doc(alias = "multiprocessing.Process.start")]
+    pub fn spawn<A>(function: fn(A) -> R, arguments: A) -> Result<Process<R>, Error>
+    where
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+    {
+        Builder::new().spawn(function, arguments)
+    }
+
+    pub(crate) fn new(child: Arc<Child>, link: Link) -> Process<R> {
+        Process {
+            child,
+            link,
+            heard: Mutex::new(Heard::Nothing),
+            result: PhantomData,
+        }
+    }
+
+    /// The child's number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// The child's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.child.name()
+    }
+
+    /// Whether the child has not ended.
+    ///
+    /// # Errors
+    /// What the kernel answers to the question.
+    pub fn is_alive(&self) -> Result<bool, Error> {
+        Ok(self.exit_status()?.is_none())
+    }
+
+    /// How the child ended; `None` while it runs. [`ExitStatus::exitcode`] is Python's number.
+    ///
+    /// # Errors
+    /// What the kernel answers to the question.
+    #[doc(alias = "multiprocessing.Process.exitcode")]
+    pub fn exit_status(&self) -> Result<Option<ExitStatus>, Error> {
+        self.child
+            .try_status()
+            .map_err(|error| self.error(Kind::Wait(error)))
+    }
+
+    /// The status with which the child is about to end, if that is certain already: a child of many
+    /// gigabytes takes long from its death until it can be reaped.
+    #[must_use]
+    pub fn early_exit_status(&self) -> Option<ExitStatus> {
+        self.child.early_status()
+    }
+
+    /// A handle that is readable once the child has ended, for waiting on several things.
+    #[doc(alias = "multiprocessing.Process.sentinel")]
+    #[must_use]
+    pub fn sentinel(&self) -> BorrowedHandle<'_> {
+        self.child.sentinel()
+    }
+
+    /// Has `run` called, on a thread of the library, when the child has ended and is reaped; at once if it
+    /// has. `run` must be quick: it keeps other children waiting.
+    ///
+    /// # Errors
+    /// Where the child cannot be watched: no memory, or too many open files or threads.
+    pub fn on_end(&self, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        self.child.when_ended(Box::new(run));
+        reaper::watch(&self.child).map_err(|error| self.error(Kind::Wait(error)))
+    }
+
+    /// Asks the child to end (`SIGTERM`, which ends it at once unless its function handles it). No error
+    /// for one that has ended.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    #[doc(alias = "multiprocessing.Process.terminate")]
+    pub fn terminate(&self) -> Result<(), Error> {
+        self.child
+            .signal(signal::TERMINATE)
+            .map_err(|error| self.error(Kind::Wait(error)))
+    }
+
+    /// Ends the child and its process group (`SIGKILL`). No error for one that has ended.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    #[doc(alias = "multiprocessing.Process.kill")]
+    pub fn kill(&self) -> Result<(), Error> {
+        self.child
+            .kill_group()
+            .map_err(|error| self.error(Kind::Wait(error)))
+    }
+
+    /// Waits for the child to end and gives what its function returned.
+    ///
+    /// The result is given once; [`exit_status`](Self::exit_status) can be asked for ever after.
+    ///
+    /// # Errors
+    /// - The function panicked: [`Error::panic`] has message, place and backtrace.
+    /// - The child ended without a result, by a signal or by `exit`: [`Error::exit_status`] says how.
+    /// - It could not be started: [`Error::is_start`].
+    /// - Its argument could not be decoded there, or its result not be encoded there or decoded here.
+    /// - The result was given before.
+    ///
+    /// # Differences from Python
+    /// Returns the function's result, and what went wrong as an error.
+    #[doc(alias = "multiprocessing.Process.join")]
+    pub fn join(&self) -> Result<R, Error>
+    where
+        R: DeserializeOwned,
+    {
+        self.join_until(Deadline::NEVER)
+    }
+
+    /// As [`join`](Self::join), for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// Those of `join`, and one for which [`Error::is_timeout`] holds: the child runs on, and can be
+    /// joined again.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<R, Error>
+    where
+        R: DeserializeOwned,
+    {
+        self.join_until(Deadline::after(timeout))
+    }
+
+    fn join_until(&self, deadline: Deadline) -> Result<R, Error>
+    where
+        R: DeserializeOwned,
+    {
+        self.listen(deadline).map_err(|kind| self.error(kind))?;
+        let status = self
+            .child
+            .wait(deadline)
+            .map_err(|error| self.error(Kind::Wait(error)))?;
+        let status = status.ok_or_else(|| self.error(Kind::TimedOut))?;
+        let heard = std::mem::replace(&mut *self.heard(), Heard::Taken);
+        match heard {
+            Heard::Report(Said::Result(bytes, handles)) => {
+                decode(&bytes, handles).map_err(|error| self.error(Kind::Decode(error)))
+            }
+            Heard::Report(Said::Failed(kind)) => Err(self.error(kind)),
+            Heard::Silence | Heard::Nothing => Err(self.error(Kind::Died(status))),
+            Heard::Taken => Err(self.error(Kind::Taken)),
+        }
+    }
+
+    /// Hears the child's report, or that there is none because it has ended. Several threads may.
+    fn listen(&self, deadline: Deadline) -> Result<(), Kind> {
+        while matches!(*self.heard(), Heard::Nothing) {
+            let sources = [
+                (self.link.as_handle(), Interest::Read),
+                (self.child.sentinel(), Interest::Read),
+            ];
+            let [report, ended] = poll(sources, deadline).map_err(Kind::Wait)?;
+            if !report.any() && !ended.any() {
+                return Err(Kind::TimedOut);
+            }
+            let mut heard = self.heard();
+            if !matches!(*heard, Heard::Nothing) {
+                break;
+            }
+            // What a dead child said is there already: somebody it forked may keep the link open.
+            *heard = match self.link.receive(Deadline::now()) {
+                Ok(Incoming::Frame {
+                    kind,
+                    body,
+                    handles,
+                }) => Heard::Report(understand(kind, body, handles)),
+                Ok(Incoming::TimedOut) if !ended.any() => Heard::Nothing,
+                Ok(Incoming::End | Incoming::TimedOut) => Heard::Silence,
+                Err(error) => Heard::Report(Said::Failed(Kind::ResultLost(error.to_string()))),
+            };
+        }
+        Ok(())
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, Some(self.child.identity()))
+    }
+}
+
+fn understand(kind: u8, body: Vec<u8>, handles: Vec<Arc<OwnedHandle>>) -> Said {
+    let text = || String::from_utf8_lossy(&body).into_owned();
+    Said::Failed(match kind {
+        report::RESULT => return Said::Result(body, handles),
+        report::PANICKED => match decode::<Panic>(&body, handles) {
+            Ok(panic) => Kind::Panicked(panic),
+            Err(error) => Kind::Decode(error),
+        },
+        report::REFUSED => Kind::Refused(text()),
+        report::ARGUMENTS_LOST => Kind::ArgumentsLost(text()),
+        report::RESULT_LOST => Kind::ResultLost(text()),
+        other => Kind::ResultLost(format!("it sent a report of the unknown kind {other}")),
+    })
+}
+
+impl<R> Drop for Process<R> {
+    fn drop(&mut self) {
+        if matches!(self.child.try_status(), Ok(None)) {
+            // Else the end of the program reaps it.
+            let _watched: io::Result<()> = reaper::watch(&self.child);
+        }
+    }
+}
+
+impl<R> fmt::Debug for Process<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("child", &self.child)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,175 @@
+//! The children of this process that are not yet reaped, and what becomes of them at its end.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::handle::BorrowedHandle;
+use multiproc_sys::wait::{ExitStatus, Waiter};
+use multiproc_sys::{process as sys, signal};
+
+use crate::error::Identity;
+
+/// How long the end of the program waits for children that are not daemonic.
+pub const EXIT_WAIT: Duration = Duration::from_secs(60);
+
+/// A child, from its start until nobody asks for it any more.
+pub(crate) struct Child {
+    name: String,
+    waiter: Waiter,
+    daemon: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    status: Option<ExitStatus>,
+    at_end: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+static CHILDREN: Mutex<Vec<Arc<Child>>> = Mutex::new(Vec::new());
+
+fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Child {
+    /// Enters a child that was just started.
+    pub(crate) fn register(name: String, waiter: Waiter, daemon: bool) -> Arc<Child> {
+        static AT_EXIT: Once = Once::new();
+        AT_EXIT.call_once(|| {
+            OWNER.store(std::process::id(), Ordering::Relaxed);
+            // Without memory for it, children are left to the lifeline.
+            let _noted = sys::at_exit(at_exit);
+        });
+        let child = Arc::new(Child {
+            name,
+            waiter,
+            daemon,
+            state: Mutex::default(),
+        });
+        children().push(Arc::clone(&child));
+        child
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.waiter.pid()
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            name: self.name.clone(),
+            pid: self.pid(),
+        }
+    }
+
+    pub(crate) fn waiter(&self) -> &Waiter {
+        &self.waiter
+    }
+
+    /// Readable once the child has ended.
+    pub(crate) fn sentinel(&self) -> BorrowedHandle<'_> {
+        multiproc_sys::handle::AsHandle::as_handle(&self.waiter)
+    }
+
+    /// How the child ended, if it has; reaps it then.
+    pub(crate) fn try_status(self: &Arc<Child>) -> io::Result<Option<ExitStatus>> {
+        let mut state = self.state();
+        if state.status.is_some() {
+            return Ok(state.status);
+        }
+        let status = self.waiter.try_reap()?;
+        if status.is_some() {
+            state.status = status;
+            let at_end = std::mem::take(&mut state.at_end);
+            drop(state);
+            children().retain(|child| !Arc::ptr_eq(child, self));
+            at_end.into_iter().for_each(|run| run());
+        }
+        Ok(status)
+    }
+
+    /// The status the child is about to end with, if that is certain already.
+    pub(crate) fn early_status(self: &Arc<Child>) -> Option<ExitStatus> {
+        let state = self.state();
+        state.status.or_else(|| self.waiter.early_status())
+    }
+
+    /// Waits for the child's end; `None` at the deadline.
+    pub(crate) fn wait(self: &Arc<Child>, deadline: Deadline) -> io::Result<Option<ExitStatus>> {
+        loop {
+            if let Some(status) = self.try_status()? {
+                return Ok(Some(status));
+            }
+            if !self.waiter.wait(deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Has `run` called, on some thread, when the child has ended and is reaped; at once if it has.
+    pub(crate) fn when_ended(self: &Arc<Child>, run: Box<dyn FnOnce() + Send>) {
+        let mut state = self.state();
+        if state.status.is_none() {
+            state.at_end.push(run);
+            return;
+        }
+        drop(state);
+        run();
+    }
+
+    pub(crate) fn signal(&self, number: i32) -> io::Result<()> {
+        self.waiter.kill(number)
+    }
+
+    /// Kills the child and its process group.
+    pub(crate) fn kill_group(&self) -> io::Result<()> {
+        // Held so that nobody reaps the child meanwhile, and its number stays its own.
+        let state = self.state();
+        if state.status.is_some() {
+            return Ok(());
+        }
+        self.waiter.kill_group(signal::KILL)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child")
+            .field("name", &self.name)
+            .field("pid", &self.pid())
+            .field("status", &self.state().status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The process whose children these are: one that it forks without exec has none of them.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn at_exit() {
+    // Relaxed: written before this function was registered.
+    if OWNER.load(Ordering::Relaxed) != std::process::id() {
+        return;
+    }
+    let left = std::mem::take(&mut *children());
+    // What cannot be killed or waited for is left to the lifeline, which ends it with this process.
+    let (daemons, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|child| child.daemon);
+    for child in &daemons {
+        let _killed = child.kill_group();
+    }
+    let deadline = Deadline::after(EXIT_WAIT);
+    for child in daemons.iter().chain(&others) {
+        let _ended = child.wait(deadline);
+    }
+}
