@@ -12,6 +12,7 @@
 //!   than the oracle waits is reported; there is no telling it from our own.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,10 +28,39 @@ const TEMPORARY: [&str; 2] = [".tmp", "multiproc"];
 /// One test with real processes at a time: what is left behind is then the work of the test that runs.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Set in every [`Program`](crate::Program): it runs in the turn of the test that runs it, and waits for none.
+pub(crate) const IN_TURN: &str = "MULTIPROC_TESTKIT_IN_TURN";
+
+/// The turn of one test, within its program and among the programs built into one folder.
+#[derive(Debug)]
+struct Turn {
+    _within: MutexGuard<'static, ()>,
+    _among: Option<File>,
+}
+
+impl Turn {
+    fn take() -> Self {
+        let within = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let among = env::var_os(IN_TURN).is_none().then(|| {
+            let test = env::current_exe().expect("a running test has a path");
+            let path = test.with_file_name("multiproc-testkit.lock");
+            let file = File::create(path).expect("a file can be made beside the test");
+            // Let go when the file is closed: by the end of the test's process if not before.
+            file.lock().expect("the file system knows locks");
+            file
+        });
+        Self {
+            _within: within,
+            _among: among,
+        }
+    }
+}
+
 /// Fails a test that leaves something behind. See the module's header for what counts.
 ///
-/// Tests that hold an oracle run one at a time within their program. A test without one that starts processes or opens
-/// files beside it would be blamed on it, so in a file where one test takes an oracle, all do.
+/// Tests that hold an oracle run one at a time, even in several programs, if those lie in one build folder: nextest gives
+/// every test a process. A test without one that starts processes or opens files beside it would be blamed on it, so in a
+/// file where one test takes an oracle, all do.
 ///
 /// The check is made by [`finish`](Self::finish), or when the oracle is dropped; so it comes first in a test, to be
 /// dropped last. Dropped by a panic it only kills and reaps what is left, for the sake of the tests that follow.
@@ -40,7 +70,7 @@ pub struct Oracle {
     deadline: Duration,
     orphans: bool,
     checked: bool,
-    _alone: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Oracle {
@@ -63,7 +93,7 @@ impl Oracle {
     #[must_use]
     #[track_caller]
     pub fn after<T>(warm_up: impl FnOnce() -> T) -> Self {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         adopt_orphans();
         drop(warm_up());
         Self {
@@ -71,7 +101,7 @@ impl Oracle {
             deadline: Duration::from_secs(5),
             orphans: false,
             checked: false,
-            _alone: alone,
+            _turn: turn,
         }
     }
 

@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, fmt};
 
+use crate::oracle::IN_TURN;
 use crate::running::Running;
 
 /// A program to run under a deadline: 60 s unless [`deadline`](Self::deadline) says otherwise.
@@ -118,7 +119,7 @@ impl Program {
     #[track_caller]
     pub fn start(&self) -> Running {
         let mut command = Command::new(&self.path);
-        command.args(&self.args);
+        command.args(&self.args).env(IN_TURN, "1");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,5 +1,10 @@
 //! The oracle: silent about what is cleaned up in time, and loud about each kind of thing that is not.
+#![allow(
+    clippy::print_stdout,
+    reason = "one test is also a program that it runs"
+)]
 
+use std::env;
 use std::fs::{self, File};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,7 +12,7 @@ use std::process::{self, Child, Command};
 use std::thread;
 use std::time::Duration;
 
-use multiproc_testkit::{Oracle, alive, descendants, eventually, linger, process_state};
+use multiproc_testkit::{Oracle, Program, alive, descendants, eventually, linger, process_state};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -175,7 +180,7 @@ fn leaked_entries_are_reported_with_their_path() {
     let name = format!("multiproc-testkit-{}", process::id());
     let paths = [
         std::path::Path::new("/dev/shm").join(&name),
-        std::env::temp_dir().join(&name),
+        env::temp_dir().join(&name),
     ];
     for path in &paths {
         fs::write(path, "").expect("it can be written");
@@ -235,5 +240,34 @@ fn descendants_are_found_at_any_depth() {
         multiproc_testkit::kill(process.pid, multiproc_testkit::SIGKILL).expect("it is there");
     }
     child.wait().expect("it ends");
+    oracle.finish();
+}
+
+#[test]
+fn other_program_waits_for_its_turn_and_one_that_the_test_runs_does_not() {
+    const ROLE: &str = "TESTKIT_ROLE_OF_OTHER";
+    if env::var_os(ROLE).is_some() {
+        Oracle::begin().finish();
+        println!("\nhad its turn");
+        return;
+    }
+    let itself = Program::new(env::current_exe().expect("a running test has a path"))
+        .args([
+            "--exact",
+            "other_program_waits_for_its_turn_and_one_that_the_test_runs_does_not",
+            "--nocapture",
+        ])
+        .env(ROLE, "1");
+    let oracle = Oracle::begin();
+    assert!(itself.run().success().stdout.contains("had its turn"));
+    let other = itself
+        .env_remove("MULTIPROC_TESTKIT_IN_TURN")
+        .deadline(Duration::from_millis(300));
+    let panic = catch_unwind(|| other.run()).expect_err("it waits");
+    let message = panic.downcast::<String>().expect("a formatted message");
+    assert!(
+        message.contains("did not end") && !message.contains("had its turn"),
+        "{message}"
+    );
     oracle.finish();
 }
