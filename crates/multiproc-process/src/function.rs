@@ -1,6 +1,6 @@
 //! Functions that are called in another process running the same image.
 //!
-//! A [`Function`] is sent as two places in loaded images: that of its code, and that of an [`Entry`], a
+//! A [`Function`] is sent as two places in loaded images: that of its code, and that of an entry, a
 //! constant which exists once for each pair of argument and result type and knows how to decode the one,
 //! call, and encode the other. The receiver checks that the entry's place is constant memory of an image
 //! of the same identity, aligned, and carries the entry's mark and the fingerprint of the types; that the

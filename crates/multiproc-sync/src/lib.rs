@@ -1,3 +1,40 @@
 //! Locks over words in memory that processes share, which survive the death of their holder.
+//!
+//! A [`LockWord`] is forty bytes of shared memory. Any thread of any process that maps them may take
+//! it; when a holder is killed, ends, or panics, the next taker gets the lock within a millisecond,
+//! and is told so by a [`PoisonError`] that names the process. Nothing is wedged by a death, at
+//! whatever instruction.
+//!
+//! This crate has the algorithms. It does not map memory, and its functions that take a lock are
+//! `unsafe` for that reason alone: who calls them says how long the memory stays mapped. The crate
+//! `multiproc-shm` does so and gives out locks, arrays and values that are safe to use.
+//!
+//! - [`LockWord`], [`Held`], [`NotTaken`]: the lock, and what its takers are told.
+//! - [`LockGuard`]: the lock as a value that unlocks when dropped.
+//! - [`PoisonError`], [`TryLockError`], [`LockTimeoutError`]: the answers of everything that locks.
+//! - [`Deadline`]: until when to wait.
+//!
+//! ```
+//! use multiproc_sync::LockWord;
+//!
+//! let lock = LockWord::default(); // or a reference into zeroed shared memory
+//! // Sound, for the lock outlives its guard, which is not leaked.
+//! let guard = unsafe { lock.guard() }?;
+//! drop(guard);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Differences from Python
+//!
+//! A lock of `multiprocessing` whose holder is killed stays locked, and everybody else hangs.
+
+mod guard;
+mod lock;
+mod poison;
 
 pub mod primitive;
+
+pub use guard::LockGuard;
+pub use lock::{Held, LockWord, NotTaken};
+pub use poison::{LockTimeoutError, PoisonError, TryLockError};
+pub use primitive::Deadline;

@@ -18,6 +18,25 @@ mod real {
 
     pub use multiproc_sys::robust::{RobustWord, thread_id};
 
+    /// The id of the process that the calling thread, whose id is `thread`, belongs to. Kept per
+    /// thread, because asking for it is a system call; and asked for again under another thread id,
+    /// which is what the thread of a forked child has.
+    #[must_use]
+    pub fn process_id(thread: u32) -> u32 {
+        use std::cell::Cell;
+        thread_local! {
+            static KNOWN: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+        }
+        match KNOWN.get() {
+            (known, process) if known == thread => process,
+            _ => {
+                let process = std::process::id();
+                KNOWN.set((thread, process));
+                process
+            }
+        }
+    }
+
     /// Waiting on words and waking those who wait.
     pub mod futex {
         pub use multiproc_sys::futex::{wait, wait_any, wake};
@@ -31,9 +50,9 @@ pub use multiproc_sys::futex::Woken;
 pub use multiproc_sys::robust::{OWNER_DIED, THREAD_ID, WAITERS};
 
 #[cfg(loom)]
-pub use model::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, spin_loop, thread_id};
+pub use model::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id};
 #[cfg(not(loom))]
-pub use real::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, spin_loop, thread_id};
+pub use real::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id};
 
 /// A word that nobody holds, as zeroed shared memory has it.
 #[must_use]

@@ -115,6 +115,12 @@ pub fn thread_id() -> u32 {
     THREAD.with(|this| this.id)
 }
 
+/// The calling process's id: each modelled thread is a process of its own.
+#[must_use]
+pub fn process_id(thread: u32) -> u32 {
+    thread
+}
+
 macro_rules! atomic {
     ($Name:ident, $value:ty) => {
         /// loom's atomic of this name; each operation is a step.
