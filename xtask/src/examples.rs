@@ -61,7 +61,8 @@ fn run_one(name: &str, expectation: Expectation) -> Outcome {
         .run();
     oracle.finish();
     print!("{}", output.stdout);
-    if !output.status.success() || !output.stderr.is_empty() {
+    eprint!("{}", output.stderr);
+    if !output.status.success() {
         return Err(output.to_string());
     }
     expectation(&output.stdout)

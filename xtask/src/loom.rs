@@ -19,7 +19,7 @@ fn models() -> Outcome {
     if found.is_empty() {
         return Err("no crates/*/tests/loom_*.rs: there is nothing to run".to_owned());
     }
-    let mut command = cargo(&["test", "--release"]);
+    let mut command = cargo(&["test", "--release", "--no-fail-fast"]);
     for (package, test) in &found {
         command.args(["--package", package, "--test", test]);
     }

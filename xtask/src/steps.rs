@@ -43,7 +43,10 @@ impl Steps {
     /// Sums up, and fails when a step has failed.
     pub(crate) fn finish(self) -> ExitCode {
         println!("\n== summary");
-        self.done.iter().for_each(|step| println!("{step}"));
+        for step in &self.done {
+            // The first line says what failed; the rest was said when it did.
+            println!("{}", step.to_string().lines().next().unwrap_or_default());
+        }
         ExitCode::from(u8::from(self.done.iter().any(|step| step.outcome.is_err())))
     }
 }
@@ -106,4 +109,46 @@ pub(crate) fn has_tool(tool: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_step_fails_the_verb_and_lets_the_next_run() {
+        let (ok, failed) = (
+            format!("{:?}", ExitCode::SUCCESS),
+            format!("{:?}", ExitCode::FAILURE),
+        );
+        let end = |outcomes: &[Outcome]| {
+            let mut steps = Steps::default();
+            outcomes
+                .iter()
+                .for_each(|outcome| steps.run("step", || outcome.clone()));
+            assert_eq!(steps.done.len(), outcomes.len());
+            format!("{:?}", steps.finish())
+        };
+        assert_eq!(end(&[Ok(()), Ok(())]), ok);
+        assert_eq!(end(&[Err("broken".to_owned()), Ok(())]), failed);
+    }
+
+    #[test]
+    fn panic_fails_its_step() {
+        let mut steps = Steps::default();
+        steps.run("step", || panic!("on purpose"));
+        assert!(steps.done[0].outcome.is_err());
+    }
+
+    #[test]
+    fn tool_is_there_or_is_not() {
+        assert!(has_tool("build"));
+        assert!(!has_tool("no-such-tool"));
+    }
+
+    #[test]
+    fn command_that_fails_is_an_error() {
+        assert_eq!(run(&mut cargo(&["--version"])), Ok(()));
+        assert!(run(&mut cargo(&["no-such-tool"])).is_err());
+    }
 }
