@@ -1,11 +1,15 @@
 //! Steps: named, timed, summed up; and the commands they run.
 
+use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, iter};
+
+#[cfg(test)]
+mod tests;
 
 /// What came of a step: nothing more to say, or why it failed.
 pub(crate) type Outcome = Result<(), String>;
@@ -29,10 +33,7 @@ impl Steps {
         println!("\n== {name}");
         let start = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(work));
-        let outcome = outcome.unwrap_or_else(|panic| {
-            let message = panic.downcast::<String>();
-            Err(message.map_or_else(|_| "panicked".to_owned(), |message| *message))
-        });
+        let outcome = outcome.unwrap_or_else(|panic| Err(message(&*panic)));
         let step = Step {
             name: name.to_owned(),
             took: start.elapsed(),
@@ -65,6 +66,15 @@ impl fmt::Display for Step {
             Err(why) => write!(f, "== {name}: FAILED, {took:.1?}: {why}"),
         }
     }
+}
+
+/// What a panic said.
+fn message(panic: &dyn Any) -> String {
+    let literal = || panic.downcast_ref::<&str>().map(|&text| text.to_owned());
+    let formatted = panic.downcast_ref::<String>().cloned();
+    formatted
+        .or_else(literal)
+        .unwrap_or_else(|| "panicked".to_owned())
 }
 
 /// The folder of the workspace.
@@ -111,45 +121,4 @@ pub(crate) fn has_tool(tool: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failed_step_fails_the_verb_and_lets_the_next_run() {
-        let (ok, failed) = (
-            format!("{:?}", ExitCode::SUCCESS),
-            format!("{:?}", ExitCode::FAILURE),
-        );
-        let end = |outcomes: &[Outcome]| {
-            let mut steps = Steps::default();
-            outcomes
-                .iter()
-                .for_each(|outcome| steps.run("step", || outcome.clone()));
-            assert_eq!(steps.done.len(), outcomes.len());
-            format!("{:?}", steps.finish())
-        };
-        assert_eq!(end(&[Ok(()), Ok(())]), ok);
-        assert_eq!(end(&[Err("broken".to_owned()), Ok(())]), failed);
-    }
-
-    #[test]
-    fn panic_fails_its_step() {
-        let mut steps = Steps::default();
-        steps.run("step", || panic!("on {}", "purpose"));
-        assert_eq!(steps.done[0].outcome, Err("on purpose".to_owned()));
-    }
-
-    #[test]
-    fn missing_tool_is_missing() {
-        assert!(!has_tool("no-such-tool"));
-    }
-
-    #[test]
-    fn command_that_fails_is_an_error() {
-        assert_eq!(run(&mut cargo(&["--version"])), Ok(()));
-        assert!(run(&mut cargo(&["no-such-tool"])).is_err());
-    }
 }
