@@ -1,15 +1,4 @@
 //! What a test must leave as it found it: processes, descriptors, shared memory, temporary entries.
-//!
-//! # What counts
-//! - processes: everything below this process, zombies included. While an oracle lives, and from then on, this process
-//!   adopts orphans of its tree, so a grandchild whose parent died is found too. Once dead, such an orphan is a zombie of
-//!   ours that nothing tells from a child we forgot to reap: a test that makes such orphans says so with
-//!   [`Oracle::with_orphans`], or better runs its program as a [`Program`](crate::Program), which keeps its own apart.
-//! - descriptors: number and target of each, so one that was closed and opened again as something else counts.
-//! - `/dev/shm`: entries of our user.
-//! - the temporary folder: entries of our user whose name begins as ours do ([`TEMPORARY`]); compilers, editors and other
-//!   users' programs come and go there too. A stranger's `.tmpXXXXXX` that is made during the test and stays for longer
-//!   than the oracle waits is reported; there is no telling it from our own.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,38 +20,26 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Set in every [`Program`](crate::Program): it runs in the turn of the test that runs it, and waits for none.
 pub(crate) const IN_TURN: &str = "MULTIPROC_TESTKIT_IN_TURN";
 
-/// The turn of one test, within its program and among the programs built into one folder.
-#[derive(Debug)]
-struct Turn {
-    _within: MutexGuard<'static, ()>,
-    _among: Option<File>,
-}
-
-impl Turn {
-    fn take() -> Self {
-        let within = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let among = env::var_os(IN_TURN).is_none().then(|| {
-            let test = env::current_exe().expect("a running test has a path");
-            let path = test.with_file_name("multiproc-testkit.lock");
-            let file = File::create(path).expect("a file can be made beside the test");
-            // Let go when the file is closed: by the end of the test's process if not before.
-            file.lock().expect("the file system knows locks");
-            file
-        });
-        Self {
-            _within: within,
-            _among: among,
-        }
-    }
-}
-
-/// Fails a test that leaves something behind. See the module's header for what counts.
+/// Fails a test that leaves something behind.
 ///
+/// # What counts
+/// - processes: everything below this process, zombies included. While an oracle lives, and from then on, this process
+///   adopts orphans of its tree, so a grandchild whose parent died is found too. Once dead, such an orphan is a zombie of
+///   ours that nothing tells from a child we forgot to reap: a test that makes such orphans says so with
+///   [`Oracle::with_orphans`], or better runs its program as a [`Program`](crate::Program), which keeps its own apart.
+/// - descriptors: number and target of each, so one that was closed and opened again as something else counts.
+/// - `/dev/shm`: entries of our user.
+/// - the temporary folder: entries of our user whose name begins as ours do (`.tmp`, `multiproc`); compilers, editors and other
+///   users' programs come and go there too. A stranger's `.tmpXXXXXX` that is made during the test and stays for longer
+///   than the oracle waits is reported; there is no telling it from our own.
+///
+/// # Turns
 /// Tests that hold an oracle run one at a time, even in several programs, if those lie in one build folder: nextest gives
 /// every test a process. A test without one that starts processes or opens files beside it would be blamed on it, so in a
 /// file where one test takes an oracle, all do.
 ///
-/// The check is made by [`finish`](Self::finish), or when the oracle is dropped; so it comes first in a test, to be
+/// # The check
+/// It is made by [`finish`](Self::finish), or when the oracle is dropped; so it comes first in a test, to be
 /// dropped last. Dropped by a panic it only kills and reaps what is left, for the sake of the tests that follow.
 #[derive(Debug)]
 pub struct Oracle {
@@ -180,6 +157,31 @@ impl Drop for Oracle {
             self.kill_leaked();
         } else if !self.checked {
             self.check();
+        }
+    }
+}
+
+/// The turn of one test, within its program and among the programs built into one folder.
+#[derive(Debug)]
+struct Turn {
+    _within: MutexGuard<'static, ()>,
+    _among: Option<File>,
+}
+
+impl Turn {
+    fn take() -> Self {
+        let within = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let among = env::var_os(IN_TURN).is_none().then(|| {
+            let test = env::current_exe().expect("a running test has a path");
+            let path = test.with_file_name("multiproc-testkit.lock");
+            let file = File::create(path).expect("a file can be made beside the test");
+            // Let go when the file is closed: by the end of the test's process if not before.
+            file.lock().expect("the file system knows locks");
+            file
+        });
+        Self {
+            _within: within,
+            _among: among,
         }
     }
 }
