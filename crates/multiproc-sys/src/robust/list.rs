@@ -103,6 +103,15 @@ pub fn thread_id() -> u32 {
     })
 }
 
+/// Whether a thread of this id lives in this process.
+#[must_use]
+pub fn is_thread_of_this_process(id: u32) -> bool {
+    let own = std::process::id();
+    // SAFETY: no pointer is passed; signal 0 goes to nobody.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, own, id, 0) };
+    result == 0
+}
+
 /// Whether the kernel tells of deaths for words laid out as ours are.
 ///
 /// # Errors

@@ -34,4 +34,7 @@ cfg_select! {
     all(target_os = "linux", target_env = "gnu") => { mod list; use list as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/robust/mod.rs says what one must supply"); }
 }
-pub use imp::{MAX_HELD, OWNER_DIED, RobustWord, THREAD_ID, WAITERS, available, thread_id};
+pub use imp::{
+    MAX_HELD, OWNER_DIED, RobustWord, THREAD_ID, WAITERS, available, is_thread_of_this_process,
+    thread_id,
+};

@@ -1,0 +1,273 @@
+//! Arrays whose elements several processes see.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytemuck::{Pod, Zeroable};
+use multiproc_sync::{Deadline, LockGuard, LockTimeoutError, PoisonError, TryLockError};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::segment::{self, Contents, Segment};
+
+/// What a segment with an array in it says it is.
+const KIND: u32 = 1;
+
+/// An array in shared memory, with a lock.
+///
+/// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
+/// elements. The memory is there until the last handle is gone; it has no name, and nothing is left
+/// behind when every process is killed.
+///
+/// ```
+/// use multiproc_shm::SharedArray;
+///
+/// let array = SharedArray::from_slice(&[2, 3, 4])?;
+/// array.lock()?[0] = 20;
+/// assert_eq!(array.to_vec()?, [20, 3, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Elements
+///
+/// Integers, floats, arrays of them, and structures for which [`bytemuck::Pod`] is derived: types without
+/// padding, of which every pattern of bytes is a value. An array may be empty.
+///
+/// # The lock
+///
+/// [`lock`](Self::lock) gives a guard that is the elements as a slice. When a process is killed or
+/// panics while it holds the lock, the next taker gets `Err(PoisonError)` with the guard in it, as does
+/// every one after that until [`clear_poison`](Self::clear_poison). [`to_vec`](Self::to_vec) takes the
+/// lock, and so panics in a thread that has a guard of the same array.
+///
+/// # Differences from Python
+///
+/// Types take the place of type codes. The elements are reached through the lock only.
+#[doc(alias = "multiprocessing.Array")]
+pub struct SharedArray<T> {
+    segment: Arc<Segment>,
+    element: PhantomData<fn() -> T>,
+}
+
+impl<T: Zeroable> SharedArray<T> {
+    /// `length` elements of which all bytes are zero.
+    ///
+    /// # Errors
+    /// Where there is no memory for them: more than an object can be long, than the limit on file size
+    /// allows, or than the machine or the control group has left; too many open files or mappings.
+    ///
+    /// # Panics
+    /// If an element has no size.
+    pub fn zeroed(length: usize) -> io::Result<SharedArray<T>> {
+        const { assert!(size_of::<T>() > 0, "elements of a shared array have a size") };
+        let segment = Segment::create(Contents::of::<T>(KIND, length))?;
+        Ok(SharedArray {
+            segment,
+            element: PhantomData,
+        })
+    }
+}
+
+impl<T> SharedArray<T> {
+    /// How many elements there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segment.contents().length
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a process died or panicked while it held the lock, and the poison was not cleared since.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.segment.lock().is_poisoned()
+    }
+
+    /// Declares the elements sound again; best done by who holds the lock and has repaired them.
+    pub fn clear_poison(&self) {
+        self.segment.lock().clear_poison();
+    }
+}
+
+impl<T: Pod> SharedArray<T> {
+    /// A copy of `elements`.
+    ///
+    /// # Errors
+    /// As [`zeroed`](Self::zeroed).
+    ///
+    /// # Panics
+    /// If an element has no size.
+    pub fn from_slice(elements: &[T]) -> io::Result<SharedArray<T>> {
+        let array = SharedArray::<T>::zeroed(elements.len())?;
+        // SAFETY: the segment has room for as many elements, is fresh and nobody else's yet, and cannot
+        // overlap with a slice of Rust's.
+        unsafe {
+            array
+                .first()
+                .copy_from_nonoverlapping(elements.as_ptr(), elements.len())
+        };
+        Ok(array)
+    }
+
+    /// Waits until nobody holds the lock, and takes it.
+    ///
+    /// # Errors
+    /// [`PoisonError`], with the guard in it, where a process died or panicked while it held the lock.
+    ///
+    /// # Panics
+    /// If the calling thread holds the lock already, or 1,024 locks shared by processes.
+    pub fn lock(&self) -> Result<ArrayGuard<'_, T>, PoisonError<ArrayGuard<'_, T>>> {
+        // SAFETY: the memory stays mapped while `self` is borrowed by the guard, and if the guard is
+        // leaked, `Segment`'s drop does not unmap it.
+        match unsafe { self.segment.lock().guard() } {
+            Ok(lock) => Ok(self.guard(lock)),
+            Err(poisoned) => Err(poisoned.map(|lock| self.guard(lock))),
+        }
+    }
+
+    /// Takes the lock if nobody holds it.
+    ///
+    /// # Errors
+    /// [`TryLockError::WouldBlock`] where somebody does, be it this thread;
+    /// [`TryLockError::Poisoned`] as [`lock`](Self::lock).
+    ///
+    /// # Panics
+    /// If the calling thread holds 1,024 locks shared by processes.
+    pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, TryLockError<ArrayGuard<'_, T>>> {
+        // SAFETY: as in `lock`.
+        match unsafe { self.segment.lock().try_guard() } {
+            Ok(lock) => Ok(self.guard(lock)),
+            Err(TryLockError::Poisoned(error)) => Err(error.map(|lock| self.guard(lock)).into()),
+            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+        }
+    }
+
+    /// As [`lock`](Self::lock), waiting for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`LockTimeoutError::TimedOut`]; [`LockTimeoutError::Poisoned`] as `lock`.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<ArrayGuard<'_, T>, LockTimeoutError<ArrayGuard<'_, T>>> {
+        // SAFETY: as in `lock`.
+        match unsafe { self.segment.lock().guard_until(Deadline::after(timeout)) } {
+            Ok(lock) => Ok(self.guard(lock)),
+            Err(LockTimeoutError::Poisoned(error)) => {
+                Err(error.map(|lock| self.guard(lock)).into())
+            }
+            Err(LockTimeoutError::TimedOut) => Err(LockTimeoutError::TimedOut),
+        }
+    }
+
+    /// The elements as they are, copied under the lock.
+    ///
+    /// # Errors
+    /// [`PoisonError`], with the copy in it, where a process died or panicked while it held the lock.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn to_vec(&self) -> Result<Vec<T>, PoisonError<Vec<T>>> {
+        match self.lock() {
+            Ok(elements) => Ok(elements.to_vec()),
+            Err(poisoned) => Err(poisoned.map(|elements| elements.to_vec())),
+        }
+    }
+
+    fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ArrayGuard<'a, T> {
+        ArrayGuard {
+            first: self.first(),
+            length: self.len(),
+            _lock: lock,
+            elements: PhantomData,
+        }
+    }
+
+    fn first(&self) -> *mut T {
+        self.segment.base().cast()
+    }
+}
+
+impl<T> Clone for SharedArray<T> {
+    /// One more handle to the same elements.
+    fn clone(&self) -> SharedArray<T> {
+        SharedArray {
+            segment: Arc::clone(&self.segment),
+            element: PhantomData,
+        }
+    }
+}
+
+impl<T> fmt::Debug for SharedArray<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedArray")
+            .field("element", &std::any::type_name::<T>())
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Serialize for SharedArray<T> {
+    /// One more handle, for the receiver of the message. An error in any other format.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        segment::serialize(&self.segment, serializer)
+    }
+}
+
+impl<'de, T> Deserialize<'de> for SharedArray<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let segment = segment::deserialize(deserializer, Contents::of::<T>(KIND, 0))?;
+        Ok(SharedArray {
+            segment,
+            element: PhantomData,
+        })
+    }
+}
+
+/// The elements of a [`SharedArray`], until dropped nobody else's.
+#[must_use = "the lock is released when this is dropped"]
+pub struct ArrayGuard<'a, T> {
+    first: *mut T,
+    length: usize,
+    /// Held for its drop.
+    _lock: LockGuard<'a>,
+    elements: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: shared access gives `&[T]` only, which may be shared where `T: Sync`; the lock guard may be
+// shared too. It is not `Send`, for the lock guard is not.
+unsafe impl<T: Sync> Sync for ArrayGuard<'_, T> {}
+
+impl<T: Pod> Deref for ArrayGuard<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `first` is aligned and followed by `length` elements inside the mapping, which is there
+        // as long as the guard; any bytes are values (`Pod`); and who holds the lock is alone with them.
+        unsafe { slice::from_raw_parts(self.first, self.length) }
+    }
+}
+
+impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and the guard is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.first, self.length) }
+    }
+}
+
+impl<T: Pod + fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

@@ -1,0 +1,237 @@
+//! Arrays and values shared by real processes, their locks when a holder dies, and what bad use gets.
+
+use std::time::Duration;
+
+use bytemuck::{Pod, Zeroable};
+use multiproc_process::Process;
+use multiproc_shm::{LockTimeoutError, SharedArray, SharedValue, TryLockError};
+use multiproc_testkit::{Oracle, forever, within};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn oracle() -> Oracle {
+    Oracle::after(|| Process::spawn(|()| (), ()).unwrap().join().unwrap())
+}
+
+fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
+    within(LIMIT, move || child.join().unwrap())
+}
+
+#[test]
+fn processes_see_each_others_elements() {
+    let oracle = oracle();
+    let array = SharedArray::from_slice(&(2..=16).collect::<Vec<i32>>()).unwrap();
+    let cube = |(array, i): (SharedArray<i32>, usize)| {
+        let mut elements = array.lock().unwrap();
+        elements[i] = elements[i].pow(3);
+    };
+    let children: Vec<_> = (0..array.len())
+        .map(|i| Process::spawn(cube, (array.clone(), i)).unwrap())
+        .collect();
+    children.into_iter().for_each(join);
+    let cubes: Vec<i32> = (2..=16_i32).map(|n| n.pow(3)).collect();
+    assert_eq!(array.to_vec().unwrap(), cubes);
+    drop(array);
+    oracle.finish();
+}
+
+#[test]
+fn arrays_come_back_from_where_they_were_made() {
+    let oracle = oracle();
+    let make = |length: usize| {
+        let array = SharedArray::<f64>::zeroed(length).unwrap();
+        array.lock().unwrap()[length - 1] = 0.5;
+        (array, SharedValue::new(7_u8).unwrap())
+    };
+    let (array, value) = join(Process::spawn(make, 1000).unwrap());
+    assert_eq!((array.len(), value.get().unwrap()), (1000, 7));
+    assert_eq!(array.lock().unwrap()[998..], [0.0, 0.5]);
+    drop((array, value));
+    oracle.finish();
+}
+
+#[test]
+fn the_same_array_twice_in_one_message_is_one_array() {
+    let oracle = oracle();
+    let array = SharedArray::from_slice(&[1_u8]).unwrap();
+    let same = |arrays: (SharedArray<u8>, Vec<SharedArray<u8>>)| {
+        arrays.0.lock().unwrap()[0] = 9;
+        arrays
+            .1
+            .iter()
+            .map(|array| array.lock().unwrap()[0])
+            .collect::<Vec<_>>()
+    };
+    let copies = vec![array.clone(); 300];
+    assert_eq!(
+        join(Process::spawn(same, (array.clone(), copies)).unwrap()),
+        [9; 300]
+    );
+    drop(array);
+    oracle.finish();
+}
+
+#[test]
+fn a_dead_holder_poisons_and_wakes() {
+    let oracle = oracle();
+    let array = SharedArray::from_slice(&[0_u64; 2]).unwrap();
+    let told = SharedValue::new(0_u32).unwrap();
+    let half_way = |(array, told): (SharedArray<u64>, SharedValue<u32>)| {
+        let mut elements = array.lock().unwrap();
+        elements[0] = 1;
+        told.set(1).unwrap();
+        if elements[1] == 0 {
+            forever();
+        }
+        elements[1] = 1;
+    };
+    let holder = Process::spawn(half_way, (array.clone(), told.clone())).unwrap();
+    within(LIMIT, {
+        let told = told.clone();
+        move || while told.get().unwrap() == 0 {}
+    });
+    assert!(matches!(array.try_lock(), Err(TryLockError::WouldBlock)));
+    let timed = array.lock_timeout(Duration::from_millis(5));
+    assert!(matches!(timed, Err(LockTimeoutError::TimedOut)));
+    drop(timed);
+    let waiter = {
+        let array = array.clone();
+        std::thread::spawn(move || {
+            let poisoned = array.lock().unwrap_err();
+            (poisoned.owner(), poisoned.into_inner().to_vec())
+        })
+    };
+    let pid = holder.pid();
+    holder.kill().unwrap();
+    let (owner, seen) = within(LIMIT, || waiter.join().unwrap());
+    assert_eq!((owner, seen), (Some(pid), vec![1, 0]));
+    assert!(array.is_poisoned() && array.to_vec().is_err());
+    assert_eq!(array.to_vec().unwrap_err().into_inner(), [1, 0]);
+    array.clear_poison();
+    assert_eq!(array.to_vec().unwrap(), [1, 0]);
+    drop((array, told, holder));
+    oracle.finish();
+}
+
+#[test]
+fn a_panicking_holder_poisons_too() {
+    let oracle = oracle();
+    let value = SharedValue::new(1_i32).unwrap();
+    let fail = |value: SharedValue<i32>| {
+        let mut held = value.lock().unwrap();
+        *held = 2;
+        panic!("half-way");
+    };
+    let child = Process::builder()
+        .print_panics(false)
+        .spawn(fail, value.clone())
+        .unwrap();
+    let pid = child.pid();
+    let error: multiproc_process::Error = within(LIMIT, move || child.join().unwrap_err());
+    assert_eq!(error.panic().unwrap().message, "half-way");
+    assert_eq!(value.get().unwrap_err().owner(), Some(pid));
+    assert_eq!(value.set(3).unwrap_err().owner(), Some(pid));
+    value.clear_poison();
+    assert_eq!(value.get().unwrap(), 3);
+    drop(value);
+    oracle.finish();
+}
+
+#[test]
+fn a_leaked_guard_keeps_its_memory_and_harms_nothing() {
+    let oracle = oracle();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let leaked = SharedArray::from_slice(&[1_u8]).unwrap();
+            #[expect(clippy::mem_forget, reason = "this is what is tried")]
+            std::mem::forget(leaked.lock());
+            drop(leaked);
+            let other = SharedValue::new(5).unwrap();
+            *other.lock().unwrap() += 1;
+            assert_eq!(other.get().unwrap(), 6);
+        });
+    });
+    oracle.finish();
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+struct Point {
+    x: f32,
+    y: f32,
+}
+
+#[test]
+fn elements_are_of_any_plain_type_and_number() {
+    let oracle = oracle();
+    let points = SharedArray::from_slice(&[Point { x: 1.0, y: 2.0 }; 3]).unwrap();
+    points.lock().unwrap()[1].y = -1.0;
+    assert_eq!(points.to_vec().unwrap()[1], Point { x: 1.0, y: -1.0 });
+    let wide = SharedArray::<[u64; 4]>::zeroed(2).unwrap();
+    assert_eq!(wide.to_vec().unwrap(), [[0; 4]; 2]);
+    let empty = SharedArray::<i32>::from_slice(&[]).unwrap();
+    assert!(empty.is_empty() && empty.lock().unwrap().is_empty());
+    assert_eq!(
+        join(Process::spawn(|a: SharedArray<i32>| a.len(), empty.clone()).unwrap()),
+        0
+    );
+    drop((points, wide, empty));
+    oracle.finish();
+}
+
+#[test]
+fn what_cannot_be_is_an_error() {
+    let oracle = oracle();
+    for length in [usize::MAX, usize::MAX / 8, 1 << 44] {
+        let error = SharedArray::<u64>::zeroed(length).unwrap_err();
+        assert!(!error.to_string().is_empty());
+    }
+    let array = SharedArray::from_slice(&[1_u8, 2]).unwrap();
+    let json = serde_json::to_string(&array).unwrap_err();
+    assert!(
+        json.to_string().contains("can only travel in a message"),
+        "{json}"
+    );
+    let json = serde_json::from_str::<SharedValue<u8>>(r#"{"handle":0,"id":[0,0]}"#).unwrap_err();
+    assert!(
+        json.to_string().contains("can only travel in a message"),
+        "{json}"
+    );
+    // The receiver takes it for something else.
+    let mut bytes = vec![];
+    let handoff = multiproc_wire::encode(&array, &mut bytes).unwrap();
+    let other = multiproc_wire::decode::<SharedArray<u16>>(&bytes, handoff.handles().to_vec());
+    assert!(other.is_err());
+    let same =
+        multiproc_wire::decode::<SharedArray<u8>>(&bytes, handoff.handles().to_vec()).unwrap();
+    assert_eq!(same.to_vec().unwrap(), [1, 2]);
+    let missing = multiproc_wire::decode::<SharedArray<u8>>(&bytes, vec![]);
+    assert!(missing.is_err());
+    drop((array, handoff, same));
+    oracle.finish();
+}
+
+#[test]
+fn more_than_the_limit_on_file_size_is_an_error_and_no_signal() {
+    let oracle = oracle();
+    let limited = |()| {
+        let limit = libc::rlimit {
+            rlim_cur: 1 << 20,
+            rlim_max: 1 << 20,
+        };
+        // SAFETY: `limit` is live.
+        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+        SharedArray::<u8>::zeroed(2 << 20).unwrap_err().to_string()
+    };
+    let told = join(Process::spawn(limited, ()).unwrap());
+    assert!(told.contains("limit on file size"), "{told}");
+    oracle.finish();
+}
+
+#[test]
+#[should_panic(expected = "already")]
+fn taking_a_lock_twice_in_one_thread_panics_rather_than_hang() {
+    let value = SharedValue::new(1).unwrap();
+    let _held = value.lock().unwrap();
+    let _again = value.get();
+}
