@@ -1,0 +1,166 @@
+//! A ring's bytes, in memory that may be another process's too.
+//!
+//! The only file of the ring that touches the memory: header words and positions as atomics, payload
+//! by copying through raw pointers. There is never a reference to payload.
+//!
+//! # Invariants
+//!
+//! 1. `base` is the start of `bytes_needed(capacity)` live bytes, aligned to 128, for as long as
+//!    `owner` lives; the capacity is one a ring can have.
+//! 2. A position, taken modulo the capacity, lies inside the data.
+
+use std::ptr::NonNull;
+
+use multiproc_sync::primitive::{AtomicU64, Ordering};
+
+use super::corrupt::Corrupt;
+use super::layout::{Header, MAGIC, VERSION, is_capacity};
+
+/// Lays out an empty ring in memory that nobody else uses yet, or any more.
+///
+/// # Errors
+/// [`Corrupt::Capacity`] where `capacity` is no power of two between [`MIN_CAPACITY`](super::MIN_CAPACITY)
+/// and [`MAX_CAPACITY`](super::MAX_CAPACITY).
+///
+/// # Safety
+/// `base` is aligned to 128 and begins [`bytes_needed(capacity)`](super::bytes_needed) writable bytes,
+/// and no end of a ring is in use on them.
+pub unsafe fn init(base: *mut u8, capacity: usize) -> Result<(), Corrupt> {
+    if !is_capacity(capacity) {
+        return Err(Corrupt::Capacity {
+            found: capacity as u64,
+        });
+    }
+    #[expect(clippy::cast_ptr_alignment, reason = "the caller vouches for it")]
+    let header = base.cast::<Header>();
+    // SAFETY: the caller vouches for the bytes; all zeroes is a valid header.
+    unsafe { header.write_bytes(0, 1) };
+    // SAFETY: just written, and made of atomics.
+    let header = unsafe { &*header };
+    header.identity.version.store(VERSION, Ordering::Relaxed);
+    header
+        .identity
+        .capacity
+        .store(capacity as u64, Ordering::Relaxed);
+    // Release: whoever finds the magic number finds the rest. Pairs with Acquire in `Memory::new`.
+    header.identity.magic.store(MAGIC, Ordering::Release);
+    Ok(())
+}
+
+/// The memory of one ring, seen from one end.
+pub(super) struct Memory<M> {
+    base: NonNull<u8>,
+    capacity: usize,
+    /// Keeps the memory where it is.
+    _owner: M,
+}
+
+// SAFETY: `base` points to memory that `owner` keeps and that any thread may use; it is changed
+// through atomics, and as payload by one end at a time (README.md, Invariants 1 and 2).
+unsafe impl<M: Send> Send for Memory<M> {}
+
+impl<M> Memory<M> {
+    /// # Safety
+    /// `base` is aligned to 128 and begins `bytes_needed(capacity)` bytes that stay mapped, readable
+    /// and writable, at this address until `owner` is dropped.
+    pub(super) unsafe fn new(
+        owner: M,
+        base: *mut u8,
+        capacity: usize,
+    ) -> Result<Memory<M>, Corrupt> {
+        let impossible = Corrupt::Capacity {
+            found: capacity as u64,
+        };
+        let base = NonNull::new(base).ok_or(Corrupt::Magic { found: 0 })?;
+        if !is_capacity(capacity) {
+            return Err(impossible);
+        }
+        let memory = Memory {
+            base,
+            capacity,
+            _owner: owner,
+        };
+        let identity = &memory.header().identity;
+        // Acquire: pairs with Release in `init`.
+        let magic = identity.magic.load(Ordering::Acquire);
+        if magic != MAGIC {
+            return Err(Corrupt::Magic { found: magic });
+        }
+        let version = identity.version.load(Ordering::Relaxed);
+        if version != VERSION {
+            return Err(Corrupt::Version { found: version });
+        }
+        let found = identity.capacity.load(Ordering::Relaxed);
+        if found != capacity as u64 {
+            return Err(Corrupt::Capacity { found });
+        }
+        Ok(memory)
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        // SAFETY: by Invariant 1 the header's bytes are live and aligned; it is made of atomics, for
+        // which any bytes are valid and which other processes may change.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    /// The header word of the record at `position`, a multiple of 8.
+    pub(super) fn word(&self, position: u64) -> &AtomicU64 {
+        debug_assert!(position.is_multiple_of(8));
+        #[expect(
+            clippy::cast_ptr_alignment,
+            reason = "the data and the position are aligned to 8"
+        )]
+        let word = self.at(position).cast::<AtomicU64>();
+        // SAFETY: aligned, and by Invariant 2 inside the data, whose size is a multiple of 8; any
+        // bytes are a valid atomic.
+        unsafe { &*word }
+    }
+
+    /// Where `position` lies.
+    pub(super) fn at(&self, position: u64) -> *mut u8 {
+        let offset = self.offset(position);
+        // SAFETY: the header lies inside the memory.
+        let data = unsafe { self.base.as_ptr().add(size_of::<Header>()) };
+        // SAFETY: by Invariant 2 inside the memory.
+        unsafe { data.add(offset) }
+    }
+
+    /// How far into a lap `position` is.
+    pub(super) fn offset(&self, position: u64) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "less than the capacity, a usize"
+        )]
+        let offset = (position & (self.capacity as u64 - 1)) as usize;
+        offset
+    }
+
+    /// Copies `bytes` to `position`.
+    ///
+    /// # Safety
+    /// They fit before the end of the lap, and that part of the ring is the producer's.
+    pub(super) unsafe fn write(&self, position: u64, bytes: &[u8]) {
+        debug_assert!(self.offset(position) + bytes.len() <= self.capacity);
+        // SAFETY: the bytes fit into the data as the caller vouches, and are nobody else's; a slice
+        // of ours does not overlap them.
+        unsafe {
+            self.at(position)
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
+        };
+    }
+
+    /// Copies `len` bytes at `position` to `destination`.
+    ///
+    /// # Safety
+    /// They lie before the end of the lap in a published record, and `destination` has room for them.
+    pub(super) unsafe fn read(&self, position: u64, destination: *mut u8, len: usize) {
+        debug_assert!(self.offset(position) + len <= self.capacity);
+        // SAFETY: inside the data, and room at the destination, as the caller vouches; private memory
+        // does not overlap the ring.
+        unsafe { destination.copy_from_nonoverlapping(self.at(position), len) };
+    }
+}

@@ -1,0 +1,61 @@
+//! How a side declares that it is about to sleep, and how the other side finds that out.
+//!
+//! Parking and waiting are apart: after [`Park::sleep`] a side waits on whatever it likes (its word in
+//! the ring as a futex, a descriptor, a bell that serves many rings) and withdraws its declaration
+//! afterwards. README.md proves that no wake-up is lost.
+//!
+//! # State
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [`AWAKE`] | its owner looks by itself |
+//! | [`PARKED`] | its owner sleeps, or is about to: who changes this to [`AWAKE`] wakes it |
+//!
+//! # Orderings
+//!
+//! Both sides write, pass a sequentially consistent fence, and read what the other has written: the
+//! owner its word and then the position, the peer the position and then the word. Of two fences one
+//! comes first, so at least one of the two sees the other's write. The word guards no data, positions
+//! do; Acquire and Release between `withdraw` and `take` only make a model see what is so anyway, that
+//! a word taken before it is withdrawn is not taken from the next declaration.
+
+use multiproc_sync::primitive::{AtomicU32, Ordering, fence};
+
+/// The value of a side's word while that side looks by itself.
+pub const AWAKE: u32 = 0;
+
+/// The value of a side's word while that side sleeps; what a futex wait expects there.
+pub const PARKED: u32 = 1;
+
+/// What to do after a side has declared that it is about to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a peer may have to be woken, and the declaration has to be withdrawn"]
+pub struct Park {
+    /// Sleep: what was waited for is not there, and the peer will wake this side when it is. Otherwise
+    /// look again.
+    pub sleep: bool,
+    /// The peer sleeps and waits for what this side had not told it yet. Wake it first.
+    pub wake_peer: bool,
+}
+
+/// Declares that the word's owner is about to sleep. What it waits for is to be looked at after this.
+pub(super) fn declare(word: &AtomicU32) {
+    word.store(PARKED, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+}
+
+/// Withdraws the declaration, and says whether the peer has taken it: a wake-up was sent then, or is on
+/// its way.
+pub(super) fn withdraw(word: &AtomicU32) -> bool {
+    word.swap(AWAKE, Ordering::Acquire) == AWAKE
+}
+
+/// For the peer, after it has published: whether the word's owner sleeps. The owner is then the
+/// caller's to wake: it is told once for each declaration.
+pub(super) fn take(word: &AtomicU32) -> bool {
+    fence(Ordering::SeqCst);
+    word.load(Ordering::Relaxed) != AWAKE
+        && word
+            .compare_exchange(PARKED, AWAKE, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
+}
