@@ -19,9 +19,8 @@
 //!
 //! let lock = LockWord::default(); // or a reference into zeroed shared memory
 //! // Sound, for the lock outlives its guard, which is not leaked.
-//! let guard = unsafe { lock.guard() }?;
+//! let guard = unsafe { lock.guard() }.unwrap();
 //! drop(guard);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Differences from Python

@@ -1,0 +1,110 @@
+//! A held lock as a value: dropping it unlocks, and poisons where a panic cut the work short.
+
+use std::marker::PhantomData;
+use std::sync::MutexGuard;
+use std::thread;
+
+use crate::lock::{Held, LockWord, NotTaken};
+use crate::poison::{LockTimeoutError, PoisonError, TryLockError};
+use crate::primitive::Deadline;
+
+/// Holds a [`LockWord`] until dropped.
+///
+/// Dropped by a panic that began after the lock was taken, it leaves the lock poisoned. It stays in
+/// the thread that took the lock.
+#[derive(Debug)]
+#[must_use = "the lock is released when this is dropped"]
+pub struct LockGuard<'a> {
+    lock: &'a LockWord,
+    /// Whether a panic was already under way, which the lock then knows nothing of.
+    panicking: bool,
+    /// Not `Send`: the kernel and the lock know the thread. `Sync` like the standard library's.
+    thread: PhantomData<MutexGuard<'a, ()>>,
+}
+
+impl LockWord {
+    /// Takes the lock, waiting as long as it takes.
+    ///
+    /// # Errors
+    /// [`PoisonError`] with the guard where a holder died or panicked.
+    ///
+    /// # Panics
+    /// If the calling thread holds the lock already, and as [`lock`](Self::lock).
+    ///
+    /// # Safety
+    /// The memory stays mapped at this address, and a lock, until the guard has been dropped, or, where
+    /// it is leaked, until the calling thread has ended.
+    pub unsafe fn guard(&self) -> Result<LockGuard<'_>, PoisonError<LockGuard<'_>>> {
+        // SAFETY: passed on to the caller.
+        match unsafe { self.guard_until(Deadline::NEVER) } {
+            Ok(guard) => Ok(guard),
+            Err(LockTimeoutError::Poisoned(error)) => Err(error),
+            Err(LockTimeoutError::TimedOut) => unreachable!("a wait without end timed out"),
+        }
+    }
+
+    /// Takes the lock, waiting until the deadline.
+    ///
+    /// # Errors
+    /// [`LockTimeoutError::TimedOut`] at the deadline; [`LockTimeoutError::Poisoned`] with the guard
+    /// where a holder died or panicked.
+    ///
+    /// # Panics
+    /// As [`guard`](Self::guard).
+    ///
+    /// # Safety
+    /// As [`guard`](Self::guard).
+    pub unsafe fn guard_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<LockGuard<'_>, LockTimeoutError<LockGuard<'_>>> {
+        // SAFETY: passed on to the caller.
+        match unsafe { self.lock(deadline) } {
+            Ok(held) => Ok(LockGuard::new(self, held)?),
+            Err(NotTaken::TimedOut) => Err(LockTimeoutError::TimedOut),
+            Err(error @ NotTaken::WouldDeadlock) => panic!("{error}"),
+        }
+    }
+
+    /// Takes the lock if nobody holds it.
+    ///
+    /// # Errors
+    /// [`TryLockError::WouldBlock`] where it is held, if only by this thread;
+    /// [`TryLockError::Poisoned`] with the guard where a holder died or panicked.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Safety
+    /// As [`guard`](Self::guard).
+    pub unsafe fn try_guard(&self) -> Result<LockGuard<'_>, TryLockError<LockGuard<'_>>> {
+        // SAFETY: passed on to the caller.
+        match unsafe { self.try_lock() } {
+            Some(held) => Ok(LockGuard::new(self, held)?),
+            None => Err(TryLockError::WouldBlock),
+        }
+    }
+}
+
+impl<'a> LockGuard<'a> {
+    fn new(lock: &'a LockWord, held: Held) -> Result<LockGuard<'a>, PoisonError<LockGuard<'a>>> {
+        let guard = LockGuard { lock, panicking: thread::panicking(), thread: PhantomData };
+        match held {
+            Held::Sound => Ok(guard),
+            Held::Poisoned { owner } => Err(PoisonError::new(guard, owner)),
+        }
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    fn drop(&mut self) {
+        if !self.panicking && thread::panicking() {
+            self.lock.poison();
+        }
+        // SAFETY: what the guard gave access to is borrowed from it, and it ends here.
+        unsafe { self.lock.unlock() };
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
