@@ -117,17 +117,17 @@ fn a_dead_holder_poisons_and_wakes() {
 fn a_panicking_holder_poisons_too() {
     let oracle = oracle();
     let value = SharedValue::new(1_i32).unwrap();
-    let fail = |value: SharedValue<i32>| {
+    fn fail(value: SharedValue<i32>) {
         let mut held = value.lock().unwrap();
         *held = 2;
         panic!("half-way");
-    };
+    }
     let child = Process::builder()
         .print_panics(false)
         .spawn(fail, value.clone())
         .unwrap();
     let pid = child.pid();
-    let error: multiproc_process::Error = within(LIMIT, move || child.join().unwrap_err());
+    let error = within(LIMIT, move || child.join().unwrap_err());
     assert_eq!(error.panic().unwrap().message, "half-way");
     assert_eq!(value.get().unwrap_err().owner(), Some(pid));
     assert_eq!(value.set(3).unwrap_err().owner(), Some(pid));

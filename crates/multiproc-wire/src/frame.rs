@@ -175,6 +175,13 @@ impl From<Link> for OwnedHandle {
     }
 }
 
+impl From<OwnedHandle> for Link {
+    /// For a handle that was a link's; over anything else, every use is an error.
+    fn from(handle: OwnedHandle) -> Link {
+        Link(handle.into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

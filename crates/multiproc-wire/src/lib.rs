@@ -5,6 +5,7 @@
 //!   they run, a value that stands for something shared puts its kernel handle into the current
 //!   [`handoff`] scope and encodes as a number.
 //! - [`Link`] sends such bytes and handles as one frame, whatever their size.
+//! - [`Descriptor`] is an open file, socket or pipe end as such a value.
 //! - [`Failure`] carries any error as its message and its chain of sources; [`Panic`] carries a panic.
 //!
 //! This crate knows no arrays, channels, processes or pools: what a child inherits goes through here
@@ -13,12 +14,14 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+mod descriptor;
 mod failure;
 mod frame;
 pub mod handoff;
 mod panic;
 
 pub use codec::{DecodeError, Decoder, EncodeError, Encoder, decode, encode};
+pub use descriptor::Descriptor;
 pub use failure::{Failure, FailureError};
 pub use frame::{Frame, Incoming, Link, MAX_BODY};
 pub use handoff::Handoff;
