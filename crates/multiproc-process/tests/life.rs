@@ -22,16 +22,9 @@ fn idle(_: ()) {
 /// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
 fn oracle() -> Oracle {
     Oracle::after(|| {
-        let child = Process::spawn(idle, ()).unwrap();
-        let sentinel = child.sentinel().try_clone_to_owned().unwrap();
-        child.kill().unwrap();
-        drop(child);
-        let interest = multiproc_sys::handle::Interest::Read;
-        let sources = [(
-            multiproc_sys::handle::AsHandle::as_handle(&sentinel),
-            interest,
-        )];
-        multiproc_sys::handle::poll(sources, multiproc_sys::clock::Deadline::after(LIMIT)).unwrap();
+        let child = Process::spawn(|()| (), ()).unwrap();
+        child.on_end(|| ()).unwrap();
+        child.join().unwrap();
     })
 }
 

@@ -9,8 +9,13 @@ use multiproc_testkit::{Oracle, forever, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
 fn oracle() -> Oracle {
-    Oracle::after(|| Process::spawn(|()| (), ()).unwrap().join().unwrap())
+    Oracle::after(|| {
+        let child = Process::spawn(|()| (), ()).unwrap();
+        child.on_end(|| ()).unwrap();
+        child.join().unwrap();
+    })
 }
 
 fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
