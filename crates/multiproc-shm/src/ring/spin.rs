@@ -2,28 +2,38 @@
 
 use std::sync::OnceLock;
 
+use multiproc_sync::primitive::spin_loop;
+
 /// How long to look for something before sleeping.
 ///
-/// A wake-up from sleep takes microseconds, so looking for about that long is worth it where the
-/// other side answers at once, and a waste where it does not. Each success lengthens the next search a
-/// little beyond what it took, each failure halves it.
+/// A sleep and its wake-up take microseconds, so looking for about that long is worth it where the
+/// other side answers soon, and a waste where it does not. Each success lengthens the next search to twice
+/// what it took, each failure halves it; now and then a failure is followed by a long search all the
+/// same, since only that finds out that answers come sooner again.
 #[derive(Clone, Debug)]
 pub struct Spin {
     limit: u32,
+    failures: u32,
 }
 
-/// Tried on two processors with a peer that answers at once: round trips below 0.2 µs need some 200
-/// looks, and beyond 2,000 (about 40 µs) a sleeping peer does not become awake any sooner.
+/// Tried with two processes on two processors: a peer that answers at once is seen within some ten looks,
+/// and a wake-up takes as long as 300 (processor awake) to 2,500 (halted, virtual machine).
 const MAX: u32 = 2_000;
 
-/// Below this a search does not see even a peer that answers at once, and would never grow again.
+/// What a peer takes that answers at once but has its processor's other work to do.
 const MIN: u32 = 100;
+
+/// So many failures are followed by a long search.
+const RETRY: u32 = 16;
 
 impl Spin {
     /// Begins with the longest search.
     #[must_use]
     pub const fn new() -> Spin {
-        Spin { limit: MAX }
+        Spin {
+            limit: MAX,
+            failures: 0,
+        }
     }
 
     /// Looks until `ready` answers true or the search has been long enough, and returns the last
@@ -36,13 +46,19 @@ impl Spin {
             return false;
         }
         for looks in 0..self.limit {
-            std::hint::spin_loop();
+            spin_loop();
             if ready() {
                 self.limit = self.limit.max(looks * 2).min(MAX);
                 return true;
             }
         }
-        self.limit = (self.limit / 2).max(MIN);
+        self.failures = self.failures.wrapping_add(1);
+        let retry = self.failures.is_multiple_of(RETRY);
+        self.limit = if retry {
+            MAX
+        } else {
+            (self.limit / 2).max(MIN)
+        };
         false
     }
 }
