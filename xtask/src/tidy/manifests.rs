@@ -15,8 +15,14 @@ struct Crate<'a> {
     published: bool,
 }
 
+/// The manifests of the packages in the workspace; those among a test's files are outside it.
+fn packages(tree: &Tree) -> impl Iterator<Item = &File> {
+    let files = tree.files.iter();
+    files.filter(|file| file.path.ends_with("/Cargo.toml") && !file.is_test())
+}
+
 fn crates(tree: &Tree) -> impl Iterator<Item = Crate<'_>> {
-    tree.files.iter().filter_map(|manifest| {
+    packages(tree).filter_map(|manifest| {
         let name = manifest
             .path
             .strip_prefix("crates/")?
@@ -133,13 +139,8 @@ pub(super) fn readme_list(tree: &Tree) -> Vec<Finding> {
 
 /// Every package takes the lints of the workspace.
 pub(super) fn lints(tree: &Tree) -> Vec<Finding> {
-    let is_package = |file: &&File| file.path.ends_with("/Cargo.toml");
     let takes = |file: &&File| file.text.contains("[lints]\nworkspace = true\n");
-    let without = tree
-        .files
-        .iter()
-        .filter(is_package)
-        .filter(|file| !takes(file));
+    let without = packages(tree).filter(|file| !takes(file));
     without
         .map(|file| format!("{}: lacks `[lints]` with `workspace = true`", file.path))
         .collect()

@@ -362,6 +362,16 @@ fn package_without_the_lints() {
 }
 
 #[test]
+fn package_among_the_files_of_a_test_is_outside_the_workspace() {
+    let package = "[package]\n[dependencies]\nmultiproc-a = \"1\"\n";
+    let outside = ("crates/a/tests/fixtures/b/Cargo.toml", package);
+    let edges = ("ARCHITECTURE.md", "<!-- edges -->\n<!-- /edges -->");
+    finds(manifests::edges, &[outside, edges], &[]);
+    finds(manifests::readme_list, &[outside, ("README.md", "")], &[]);
+    finds(manifests::lints, &[outside], &[]);
+}
+
+#[test]
 fn changelog_without_its_heading() {
     finds(
         manifests::changelog,
