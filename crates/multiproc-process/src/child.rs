@@ -11,7 +11,7 @@ use multiproc_sys::{process as sys, signal};
 use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, encode};
 
 use crate::function::{Outcome, PanicReport};
-use crate::startup::{ORDER, Order, identity};
+use crate::startup::{ORDER, Order, TRIGGER, identity};
 
 /// Frames from child to parent: the encoded result, …
 pub(crate) const RESULT: u8 = 1;
@@ -39,7 +39,10 @@ static LINK: OnceLock<Link> = OnceLock::new();
 #[expect(clippy::exit, reason = "a child never reaches main")]
 pub(crate) fn refuse_start(error: &io::Error) -> ! {
     // A closed standard error is no reason to stay.
-    let _told = writeln!(io::stderr(), "multiproc: a child could not start: {error}");
+    let _told = writeln!(
+        io::stderr(),
+        "multiproc: {TRIGGER} makes this process a child, and it cannot be one: {error}"
+    );
     process::exit(EXIT_REFUSED)
 }
 

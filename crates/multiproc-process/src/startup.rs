@@ -41,7 +41,7 @@ pub const MAX_DEPTH: u32 = 16;
 
 /// The trigger: `version:parent's pid:depth`. The version keeps two versions of this crate in one program
 /// from taking each other's children.
-const TRIGGER: &str = "MULTIPROC_CHILD";
+pub(crate) const TRIGGER: &str = "MULTIPROC_CHILD";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Frames from parent to child.
@@ -105,7 +105,6 @@ fn enter(start: Option<Start>) {
     }
     // SAFETY: before `main`, or first in it: no other thread runs.
     drop(unsafe { hook::take_variable(TRIGGER) });
-    DEPTH.store(trigger.depth, Ordering::Relaxed);
     let link = match take_over(&trigger) {
         Ok(link) => link,
         Err(error) => child::refuse_start(&error),
@@ -117,24 +116,24 @@ fn enter(start: Option<Start>) {
     child::run(link)
 }
 
-struct Trigger {
-    parent: u32,
-    depth: u32,
-}
-
-/// The trigger, if it is there and meant for this version.
-fn own_trigger() -> Option<Trigger> {
+/// What the trigger says, if it is there and meant for this version.
+fn own_trigger() -> Option<String> {
     let text = std::env::var(TRIGGER).ok()?;
-    let mut parts = text.strip_prefix(VERSION)?.strip_prefix(':')?.split(':');
-    let mut number = || parts.next()?.parse().ok();
-    Some(Trigger {
-        parent: number()?,
-        depth: number()?,
-    })
+    let said = text.strip_prefix(VERSION)?.strip_prefix(':')?;
+    Some(said.to_string())
 }
 
-fn take_over(trigger: &Trigger) -> io::Result<Link> {
-    if sys::parent_id() != trigger.parent {
+/// The parent's pid and the depth.
+fn parse(trigger: &str) -> Option<(u32, u32)> {
+    let (parent, depth) = trigger.split_once(':')?;
+    Some((parent.parse().ok()?, depth.parse().ok()?))
+}
+
+fn take_over(trigger: &str) -> io::Result<Link> {
+    let (parent, depth) = parse(trigger)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is malformed"))?;
+    DEPTH.store(depth, Ordering::Relaxed);
+    if sys::parent_id() != parent {
         return Err(io::Error::new(
             io::ErrorKind::BrokenPipe,
             "the parent ended during the start",
@@ -145,7 +144,7 @@ fn take_over(trigger: &Trigger) -> io::Result<Link> {
     let socket = unsafe { sys::inherited(0) }?;
     // SAFETY: as above.
     let parents_life = unsafe { sys::inherited(1) }?;
-    let socket = Socket::inherited(socket, trigger.parent)?;
+    let socket = Socket::inherited(socket, parent)?;
     lifeline::hold(parents_life)?;
     Ok(Link::new(socket))
 }
