@@ -1,1 +1,129 @@
-//! placeholder
+//! Python's `multiprocessing`, in Rust: functions in other processes, arrays that processes share,
+//! channels between them, and pools of worker processes.
+//!
+//! ```
+//! use multiproc::{Process, SharedArray};
+//!
+//! fn cube(array: &SharedArray<i32>, i: usize) {
+//!     let mut a = array.lock().unwrap();
+//!     a[i] = a[i].pow(3);
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let array = SharedArray::from_slice(&[2, 3, 4, 5])?;
+//!     let children: Vec<_> = (0..array.len())
+//!         .map(|i| Process::spawn(|(array, i)| cube(&array, i), (array.clone(), i)))
+//!         .collect::<Result<_, _>>()?;
+//!     for child in children {
+//!         child.join()?;
+//!     }
+//!     assert_eq!(array.to_vec()?, [8, 27, 64, 125]);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Nothing is added to `main`, to a function or to a test: the same program is started again, and a hook
+//! before its `main` sees that it is a child and runs the function.
+//!
+//! # What to use for what
+//!
+//! | to … | use |
+//! |---|---|
+//! | run one function in another process and get its result | [`Process::spawn`], [`Process::join`] |
+//! | give that process a name, an environment, a folder, other standard streams | [`Process::builder`] |
+//! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
+//! | let any error travel out of a function | [`Failure`] |
+//!
+//! # Functions and their arguments
+//!
+//! A function that another process is to run is a plain `fn(A) -> R`, to which a closure that captures
+//! nothing coerces; one that captures does not compile. Argument and result travel by serde; several
+//! arguments are a tuple. What is shared (an array, a value, a sender) is an argument like any other: a
+//! handle to the same memory arrives, not a copy.
+//!
+//! ```
+//! # use multiproc::Process;
+//! let child = Process::spawn(|(base, exponent): (u64, u32)| base.pow(exponent), (3, 4))?;
+//! assert_eq!(child.join()?, 81);
+//! # Ok::<(), multiproc::process::Error>(())
+//! ```
+//!
+//! # When something goes wrong
+//!
+//! A function may return any `Result` that serde can carry. [`Failure`] is the error type to which `?`
+//! turns every other:
+//!
+//! ```
+//! # use multiproc::{Failure, Process};
+//! fn lines(path: String) -> Result<usize, Failure> {
+//!     Ok(std::fs::read_to_string(path)?.lines().count())
+//! }
+//! let child = Process::spawn(lines, "/no/such/file".to_string())?;
+//! let failure = child.join()?.unwrap_err();
+//! assert!(failure.message().contains("No such file"));
+//! # Ok::<(), multiproc::process::Error>(())
+//! ```
+//!
+//! A panic is an error value with message, place and backtrace ([`Panic`]). So is a death: a function that
+//! crashes, is killed or calls `exit` costs nobody but itself, and its caller learns how it ended.
+//!
+//! ```
+//! # use multiproc::Process;
+//! let child = Process::<()>::spawn(|()| std::process::abort(), ())?;
+//! let error = child.join().unwrap_err();
+//! assert!(error.to_string().contains("SIGABRT"), "{error}");
+//! # Ok::<(), multiproc::process::Error>(())
+//! ```
+//!
+//! # What a child sees
+//!
+//! The parent's environment, folder and standard output and error, and an empty standard input. `main` did
+//! not run there: statics are fresh, and there is no logger and no configuration but what the function
+//! sets up. A child never outlives its parent, even one that is killed.
+//!
+//! # Features
+//!
+//! All are on by default; each works alone.
+//!
+//! - `process`: [`Process`].
+//! - `pool`: [`pool`]; brings `process`.
+//! - `shm`: [`SharedArray`], [`SharedValue`].
+//! - `channel`: [`mod@channel`].
+//! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
+//!   every start is an error that says so.
+//!
+//! # Crates
+//!
+//! Each part is a crate of its own for those who need no more, and is found here as a module too:
+//! [`process`], [`pool`], [`shm`], [`mod@channel`]. Those hold what is rarely named, such as builders and error
+//! types.
+#![forbid(unsafe_code)]
+
+// Processes.
+#[cfg(feature = "process")]
+#[doc(inline)]
+pub use multiproc_process::{EXIT_WAIT, ExitStatus, Process, Stdio, init, is_child};
+
+// Memory that processes share.
+#[cfg(feature = "shm")]
+#[doc(inline)]
+pub use multiproc_shm::{SharedArray, SharedValue};
+
+// Errors and open files that travel.
+#[doc(inline)]
+pub use multiproc_wire::{Descriptor, Failure, FailureError, Panic};
+
+// The parts, whole.
+#[cfg(feature = "channel")]
+pub use multiproc_channel as channel;
+#[cfg(feature = "pool")]
+pub use multiproc_pool as pool;
+#[cfg(feature = "process")]
+pub use multiproc_process as process;
+#[cfg(feature = "shm")]
+pub use multiproc_shm as shm;
+
+/// The examples of README.md, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,34 @@
+//! Each crate that is found here, used once as a user would.
+
+use std::time::Duration;
+
+use multiproc_testkit::{Oracle, within};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn process() {
+    let run = || multiproc::Process::spawn(|n: u64| n * n, 12)?.join();
+    let oracle = Oracle::after(run);
+    assert_eq!(within(LIMIT, run).unwrap(), 144);
+    oracle.finish();
+}
+
+#[test]
+fn shm() {
+    let oracle = Oracle::begin();
+    let array = multiproc::SharedArray::from_slice(&[2, 3, 4]).unwrap();
+    array.lock().unwrap()[0] = 9;
+    assert_eq!(array.to_vec().unwrap(), [9, 3, 4]);
+    let value = multiproc::SharedValue::new(5).unwrap();
+    value.set(6).unwrap();
+    assert_eq!(value.get().unwrap(), 6);
+    drop((array, value));
+    oracle.finish();
+}
+
+#[test]
+fn wire() {
+    let failure = multiproc::Failure::from("it is broken");
+    assert_eq!(failure.into_error().to_string(), "it is broken");
+}
