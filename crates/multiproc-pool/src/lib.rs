@@ -1,1 +1,52 @@
-//! placeholder
+//! A pool of worker processes.
+//!
+//! ```
+//! use multiproc_pool::Pool;
+//!
+//! let pool = Pool::new(4)?;
+//! assert_eq!(pool.map(|n: u64| n * n, 1..=9)?, [1, 4, 9, 16, 25, 36, 49, 64, 81]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A task is a plain `fn(A) -> R`, to which a closure that captures nothing coerces. Several arguments are
+//! a tuple; what is shared travels as a handle among them. A task that can fail returns a
+//! `Result<R, E>` of its own.
+//!
+//! # What is promised
+//!
+//! - **A worker's death costs one task**, the one it ran: [`TaskError::WorkerLost`]. The worker is
+//!   replaced. What it had not started is run by another; what it had finished is delivered.
+//! - **A panic is an error of its task**; the worker lives on.
+//! - **No worker idles while a task is not started.** Tasks that wait at one worker are given to another
+//!   that has nothing. So a long task strands nobody, and two tasks that wait for each other meet
+//!   where there are two workers.
+//! - **A task is run at most once**, unless it was never started.
+//! - **A crash loop ends.** Where ten workers in a row end before they are ready, the pool gives up:
+//!   [`TaskError::RestartLimit`].
+//! - **Workers end with the program**, however it ends.
+//!
+//! # Waiting inside a task
+//!
+//! A task runs in another process, which has no handle to the pool. It cannot wait for a task of the same
+//! pool, and so cannot deadlock on one.
+
+#![forbid(unsafe_code)]
+
+mod argument;
+mod builder;
+mod driver;
+mod error;
+mod job;
+mod pool;
+mod protocol;
+mod scheduler;
+mod task;
+mod worker;
+
+pub use argument::Argument;
+pub use builder::Builder;
+pub use error::{Error, TaskError};
+pub use multiproc_process::ExitStatus;
+pub use multiproc_wire::{Failure, Panic};
+pub use pool::Pool;
+pub use task::{MapTask, Task};

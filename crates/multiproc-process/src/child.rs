@@ -94,10 +94,10 @@ fn serve(link: &'static Link) -> Result<i32, String> {
     let rest = decoder.into_rest();
     let worker = move || {
         let (bytes, handles) = rest;
-        let mut arguments = Decoder::new(&body[body.len() - bytes..], handles);
+        let arguments = Decoder::new(&body[body.len() - bytes..], handles);
         let mut result = Vec::new();
         let mut results = Encoder::new(&mut result);
-        let outcome = callable.call(panics, &mut arguments, &mut results);
+        let outcome = callable.call(panics, arguments, &mut results);
         let handoff = results.finish();
         match outcome {
             Outcome::Returned => {

@@ -95,7 +95,7 @@ struct Entry {
     fingerprint: fn() -> u64,
     /// # Safety
     /// The first argument is the address of a `fn(A) -> R` of the entry's types.
-    call: unsafe fn(*const (), Report, &mut Decoder<'_>, &mut Encoder<'_>) -> Outcome,
+    call: unsafe fn(*const (), Report, Decoder<'_>, &mut Encoder<'_>) -> Outcome,
 }
 
 fn fingerprint<A: 'static, R: 'static>() -> u64 {
@@ -122,13 +122,13 @@ pub enum Outcome {
 unsafe fn call<A: DeserializeOwned, R: Serialize>(
     code: *const (),
     report: Report,
-    arguments: &mut Decoder<'_>,
+    arguments: Decoder<'_>,
     results: &mut Encoder<'_>,
 ) -> Outcome {
     // SAFETY: the caller vouches that it is such a function; a function pointer is an address.
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(code) };
     // Decoding and encoding run code of the user's too, which may panic.
-    let result = panics::catch(report, || match arguments.decode::<A>() {
+    let result = panics::catch(report, || match arguments.only::<A>() {
         Ok(arguments) => match results.encode(&function(arguments)) {
             Ok(()) => Outcome::Returned,
             Err(error) => Outcome::ResultLost(error.to_string()),
@@ -222,11 +222,11 @@ pub struct Callable {
 }
 
 impl Callable {
-    /// Decodes the next argument, calls the function with it, and encodes its result.
+    /// Decodes the argument, which is all there is, calls the function with it, and encodes its result.
     pub fn call(
         self,
         report: Report,
-        arguments: &mut Decoder<'_>,
+        arguments: Decoder<'_>,
         results: &mut Encoder<'_>,
     ) -> Outcome {
         let code = std::ptr::with_exposed_provenance(self.code);
@@ -295,8 +295,8 @@ mod tests {
         let callable = reference.resolve().unwrap();
         let mut bytes = vec![];
         let mut encoder = Encoder::new(&mut bytes);
-        let mut decoder = Decoder::new(argument, vec![]);
-        let outcome = callable.call(Report::Quiet, &mut decoder, &mut encoder);
+        let decoder = Decoder::new(argument, vec![]);
+        let outcome = callable.call(Report::Quiet, decoder, &mut encoder);
         drop(encoder);
         (outcome, bytes)
     }

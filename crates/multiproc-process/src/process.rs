@@ -129,6 +129,18 @@ impl<R> Process<R> {
         self.child.early_status()
     }
 
+    /// The panic that the child has reported, if it has; without waiting. A program that aborts on panics
+    /// reports before it does.
+    #[must_use]
+    pub fn reported_panic(&self) -> Option<Panic> {
+        // Nothing to hear yet, or nothing that can be heard, is no panic.
+        let _heard: Result<(), Kind> = self.listen(Deadline::now());
+        match &*self.heard() {
+            Heard::Report(Said::Failed(Kind::Panicked(panic))) => Some(panic.clone()),
+            _ => None,
+        }
+    }
+
     /// A handle that is readable once the child has ended, for waiting on several things.
     #[doc(alias = "multiprocessing.Process.sentinel")]
     #[must_use]

@@ -36,10 +36,7 @@ pub fn decode<T: DeserializeOwned>(
     bytes: &[u8],
     handles: Vec<Arc<OwnedHandle>>,
 ) -> Result<T, DecodeError> {
-    let mut decoder = Decoder::new(bytes, handles);
-    let value = decoder.decode()?;
-    decoder.finish()?;
-    Ok(value)
+    Decoder::new(bytes, handles).only()
 }
 
 /// Encodes values one after the other into one message.
@@ -152,6 +149,16 @@ impl<'a> Decoder<'a> {
                 std::any::type_name::<T>(),
             )),
         }
+    }
+
+    /// The one value that is left. The handles that it does not keep are closed.
+    ///
+    /// # Errors
+    /// Where the bytes are not such a value, or more than it.
+    pub fn only<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
+        let value = self.decode()?;
+        self.finish()?;
+        Ok(value)
     }
 
     /// The bytes not yet decoded.

@@ -1,0 +1,472 @@
+//! All state of a pool, behind one lock, and the pump that moves everything that can be moved.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use multiproc_process::function::FunctionRef;
+use multiproc_shm::Bells;
+use multiproc_sys::clock::Deadline;
+use multiproc_wire::{Handoff, encode};
+
+use super::Driver;
+use super::worker::{Corpse, Heard, Push, Worker};
+use crate::error::{Error, TaskError};
+use crate::job::Job;
+use crate::scheduler::{JobId, Scheduler, TaskId};
+
+/// Whether a pool takes tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    /// It does.
+    Open,
+    /// It does not, and ends when it has none left.
+    Closed,
+    /// It does not, and has dropped those it had.
+    Terminated,
+    /// It has given up.
+    Broken(TaskError),
+}
+
+/// See the module's documentation.
+pub(crate) struct Core {
+    scheduler: Scheduler<super::worker::Mark>,
+    jobs: Vec<Option<(JobId, Job)>>,
+    seats: Vec<Seat>,
+    /// Workers that are dead or dying, until they are reaped.
+    corpses: Vec<Corpse>,
+    functions: Vec<Vec<u8>>,
+    bells: Bells,
+    phase: Phase,
+    name: String,
+    /// How many workers were ever started.
+    started: u64,
+    /// How many in a row ended before they were ready.
+    failed_starts: u32,
+    /// Somebody sleeps, or looks, for everybody.
+    pub(super) driven: bool,
+    /// How many wait without driving.
+    pub(super) followers: usize,
+    /// The pool's own thread sleeps.
+    pub(super) watching: bool,
+}
+
+/// A place for a worker.
+enum Seat {
+    Taken(Box<Worker>),
+    /// The next worker is to be started then.
+    Vacant(Deadline),
+    /// There will be no next.
+    Closed,
+}
+
+/// So many workers in a row may end before they are ready.
+const START_LIMIT: u32 = 10;
+/// The wait before another start after one that failed; it doubles with each.
+const BACK_OFF: Duration = Duration::from_millis(50);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
+impl Core {
+    pub(super) fn new(workers: usize, bells: Bells, name: String) -> Core {
+        Core {
+            scheduler: Scheduler::new(workers),
+            jobs: Vec::new(),
+            seats: (0..workers)
+                .map(|_| Seat::Vacant(Deadline::now()))
+                .collect(),
+            corpses: Vec::new(),
+            functions: Vec::new(),
+            bells,
+            phase: Phase::Open,
+            name,
+            started: 0,
+            failed_starts: 0,
+            driven: false,
+            followers: 0,
+            watching: false,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.clone()
+    }
+
+    /// Starts a worker in every vacant seat.
+    pub(super) fn start_all(&mut self, driver: &Weak<Driver>) -> Result<(), Error> {
+        for seat in 0..self.seats.len() {
+            self.start(seat, driver)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, seat: usize, driver: &Weak<Driver>) -> Result<(), Error> {
+        self.started += 1;
+        let name = format!("{}-{}", self.name, self.started);
+        let worker = Worker::start(name, &self.bells, Weak::clone(driver))?;
+        self.seats[seat] = Seat::Taken(Box::new(worker));
+        Ok(())
+    }
+
+    pub(super) fn add_function(&mut self, reference: &FunctionRef) -> Result<u32, TaskError> {
+        let number = u32::try_from(self.functions.len())
+            .map_err(|_| TaskError::Function("there are too many functions".to_string()))?;
+        let mut body = number.to_le_bytes().to_vec();
+        let _no_handles: Handoff = encode(reference, &mut body).map_err(TaskError::Encode)?;
+        self.functions.push(body);
+        Ok(number)
+    }
+
+    pub(super) fn submit(&mut self, job: Job) -> Result<JobId, TaskError> {
+        match &self.phase {
+            Phase::Open => {}
+            Phase::Closed | Phase::Terminated => return Err(TaskError::PoolClosed),
+            Phase::Broken(why) => return Err(why.clone()),
+        }
+        let id = self.scheduler.add(job.items());
+        let index = id.index();
+        if self.jobs.len() <= index {
+            self.jobs.resize_with(index + 1, || None);
+        }
+        self.jobs[index] = Some((id, job));
+        Ok(id)
+    }
+
+    /// Whether nothing of a job is open any more.
+    pub(crate) fn is_done(&self, id: JobId) -> bool {
+        self.job(id).is_none_or(Job::is_done)
+    }
+
+    /// Whether nothing of any job is open any more.
+    fn is_idle(&self) -> bool {
+        self.jobs.iter().flatten().all(|(_, job)| job.is_done())
+    }
+
+    /// Takes a job out.
+    pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {
+        self.job(id)?;
+        self.scheduler.remove(id);
+        self.jobs[id.index()].take().map(|(_, job)| job)
+    }
+
+    pub(super) fn abandon(&mut self, id: JobId) {
+        if self.is_done(id) {
+            drop(self.take(id));
+        } else if let Some(job) = job_of(&mut self.jobs, id) {
+            job.abandoned = true;
+        }
+    }
+
+    fn job(&self, id: JobId) -> Option<&Job> {
+        let place = self.jobs.get(id.index())?.as_ref();
+        place.filter(|(kept, _)| *kept == id).map(|(_, job)| job)
+    }
+
+    /// Takes no more jobs; workers end when what there is is done.
+    pub(crate) fn close(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    /// Takes no more jobs, and drops those there are.
+    pub(crate) fn terminate(&mut self) {
+        if !matches!(self.phase, Phase::Broken(_)) {
+            self.phase = Phase::Terminated;
+        }
+        self.fail_all(&TaskError::Cancelled);
+        for seat in &mut self.seats {
+            if !matches!(seat, Seat::Taken(_)) {
+                *seat = Seat::Closed;
+            }
+        }
+    }
+
+    /// Asks every worker to end.
+    pub(crate) fn ask_to_end(&self) {
+        self.seats.iter().for_each(|seat| {
+            if let Seat::Taken(worker) = seat {
+                worker.ask_to_end()
+            }
+        });
+    }
+
+    /// Ends every worker.
+    pub(crate) fn end_all(&mut self) {
+        self.terminate();
+        self.seats.iter().for_each(|seat| {
+            if let Seat::Taken(worker) = seat {
+                worker.kill()
+            }
+        });
+        self.corpses.iter().for_each(Corpse::kill);
+    }
+
+    /// Whether every worker has ended and is reaped, and there will be no others.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.corpses.retain(|corpse| !corpse.is_reaped());
+        self.corpses.is_empty() && self.seats.iter().all(|seat| matches!(seat, Seat::Closed))
+    }
+
+    fn fail_all(&mut self, error: &TaskError) {
+        for place in &mut self.jobs {
+            let Some((id, job)) = place else { continue };
+            // What is not with a worker is not to be sent; what is, is not to be counted.
+            self.scheduler.forget_queued(*id);
+            job.fail_open(error);
+            if job.abandoned {
+                self.scheduler.remove(*id);
+                *place = None;
+            }
+        }
+    }
+
+    /// Moves everything that can be moved: results in, deaths seen to, tasks out. Says whether a job was
+    /// done by it.
+    pub(super) fn pump(&mut self, driver: &Driver) -> bool {
+        let mut done = false;
+        for seat in 0..self.seats.len() {
+            done |= self.hear(seat);
+            done |= self.see_to_death(seat);
+        }
+        self.refill(driver);
+        self.scheduler.try_again();
+        self.dispatch();
+        self.level();
+        if self.phase == Phase::Closed && self.is_idle() {
+            self.dismiss();
+        }
+        for seat in &mut self.seats {
+            if let Seat::Taken(worker) = seat {
+                worker.publish();
+            }
+        }
+        done
+    }
+
+    /// Takes in what a worker has said.
+    fn hear(&mut self, seat: usize) -> bool {
+        let mut done = false;
+        while let Seat::Taken(worker) = &mut self.seats[seat] {
+            match worker.hear() {
+                Ok(None) => break,
+                Ok(Some(Heard::Ready)) => {
+                    self.failed_starts = 0;
+                    self.scheduler.ready(seat);
+                }
+                Ok(Some(Heard::Answer(answer))) => {
+                    let expected = self.scheduler.oldest(seat).map(|sent| sent.mark.ticket);
+                    if expected != Some(answer.ticket()) {
+                        worker.distrust("it answered a task that it was not given");
+                        break;
+                    }
+                    let Some(sent) = self.scheduler.finished(seat) else {
+                        break;
+                    };
+                    let job = job_of(&mut self.jobs, sent.task.job);
+                    // A job that was taken or failed meanwhile wants no answer.
+                    match job.filter(|job| !job.is_settled(sent.task.item)) {
+                        Some(job) => {
+                            answer.deliver(job, sent.task.item);
+                            done |= self.conclude(sent.task.job);
+                        }
+                        None => drop(answer),
+                    }
+                }
+                Err(why) => {
+                    worker.distrust(&why);
+                    break;
+                }
+            }
+        }
+        done
+    }
+
+    /// What is to be done when a task of a job is settled. Whether the job is done.
+    fn conclude(&mut self, id: JobId) -> bool {
+        let Some(job) = self.job(id).filter(|job| job.is_done()) else {
+            return false;
+        };
+        if job.abandoned {
+            drop(self.take(id));
+        }
+        true
+    }
+
+    /// A worker that has died: its started task is lost, the others are sent again, its seat is free.
+    fn see_to_death(&mut self, seat: usize) -> bool {
+        let dead = matches!(&self.seats[seat], Seat::Taken(worker) if worker.is_dead());
+        if !dead {
+            return false;
+        }
+        // What it has said before is not lost with it.
+        let mut done = self.hear(seat);
+        let closed = self.phase != Phase::Open && self.phase != Phase::Closed;
+        let finished = self.phase == Phase::Closed && self.is_idle();
+        let next = if closed || finished {
+            Seat::Closed
+        } else {
+            Seat::Vacant(Deadline::now())
+        };
+        let Seat::Taken(worker) = std::mem::replace(&mut self.seats[seat], next) else {
+            return done;
+        };
+        let mut had = self.scheduler.lost(seat);
+        let end = worker.end(finished);
+        // Started are those it has claimed; it takes them one by one, so that is the oldest or none.
+        while let Some(sent) = had.pop_back() {
+            if !end.had_started(sent.mark.position) {
+                self.scheduler.returned(sent.task);
+                continue;
+            }
+            let error = end.error(sent.task.item);
+            done |= self.settle_failed(sent.task, error);
+        }
+        if !end.was_ready && !finished {
+            self.start_failed(seat, end.what());
+        }
+        self.corpses.push(end.corpse);
+        done
+    }
+
+    fn settle_failed(&mut self, task: TaskId, error: TaskError) -> bool {
+        let job = job_of(&mut self.jobs, task.job);
+        let Some(job) = job.filter(|job| !job.is_settled(task.item)) else {
+            return false;
+        };
+        job.failed(task.item, error);
+        self.conclude(task.job)
+    }
+
+    /// A worker has ended before it was ready, or could not be started.
+    fn start_failed(&mut self, seat: usize, last: String) {
+        self.failed_starts += 1;
+        if self.failed_starts >= START_LIMIT {
+            let error = TaskError::RestartLimit {
+                starts: self.failed_starts,
+                last,
+            };
+            self.phase = Phase::Broken(error.clone());
+            self.fail_all(&error);
+            self.end_all();
+            return;
+        }
+        if let Seat::Vacant(when) = &mut self.seats[seat] {
+            let doubled = BACK_OFF * 2_u32.pow(self.failed_starts - 1);
+            *when = Deadline::after(doubled.min(LONGEST_BACK_OFF));
+        }
+    }
+
+    /// Starts workers where they are missing and it is time to.
+    fn refill(&mut self, driver: &Driver) {
+        for seat in 0..self.seats.len() {
+            if !matches!(self.seats[seat], Seat::Vacant(when) if when.has_passed()) {
+                continue;
+            }
+            if let Err(error) = self.start(seat, &driver.this) {
+                self.start_failed(seat, error.to_string());
+            }
+        }
+    }
+
+    /// When the next worker is to be started, if one is waited for.
+    pub(super) fn next_start(&self) -> Deadline {
+        let vacant = self.seats.iter().filter_map(|seat| match seat {
+            Seat::Vacant(when) => Some(*when),
+            _ => None,
+        });
+        vacant.min().unwrap_or(Deadline::NEVER)
+    }
+
+    /// Sends tasks for as long as there are any, and workers for them.
+    fn dispatch(&mut self) {
+        for (seat, place) in self.seats.iter_mut().enumerate() {
+            if let Seat::Taken(worker) = place
+                && worker.push_rest().is_err()
+            {
+                self.scheduler.full(seat);
+            }
+        }
+        while let Some((seat, task)) = self.scheduler.next() {
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                self.scheduler.full(seat);
+                continue;
+            };
+            let Some(job) = job_of(&mut self.jobs, task.job) else {
+                // Not to be reached: a job leaves the scheduler with its tasks.
+                self.scheduler.remove(task.job);
+                continue;
+            };
+            let function = &self.functions[job.function as usize];
+            match worker.push(job.function, function, job.argument(task.item)) {
+                Push::Sent(mark) => {
+                    self.scheduler.sent(seat, task, mark);
+                    if self.scheduler.count(seat) == 1 {
+                        // It has nothing to do but this.
+                        worker.publish();
+                    }
+                }
+                Push::Full => self.scheduler.full(seat),
+            }
+        }
+    }
+
+    /// Gives workers that have nothing what others have not started.
+    fn level(&mut self) {
+        let mut passed_over = vec![];
+        while let Some((seat, count)) = self.scheduler.victim(|seat| passed_over.contains(&seat)) {
+            passed_over.push(seat);
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                continue;
+            };
+            for _ in 0..count {
+                let Some(youngest) = self.scheduler.youngest(seat) else {
+                    break;
+                };
+                if !worker.revoke(youngest.mark) {
+                    break;
+                }
+                self.scheduler.took_back(seat);
+            }
+            self.dispatch();
+        }
+    }
+
+    /// Tells every worker that there will be no more tasks, and closes the seats that have none.
+    fn dismiss(&mut self) {
+        for seat in &mut self.seats {
+            match seat {
+                Seat::Taken(worker) => worker.dismiss(),
+                Seat::Vacant(_) => *seat = Seat::Closed,
+                Seat::Closed => {}
+            }
+        }
+    }
+
+    /// Whether there may be something for the pump to move. Looks without taking anything.
+    pub(super) fn has_news(&self) -> bool {
+        self.workers()
+            .any(|worker| worker.has_news() || worker.is_dead())
+    }
+
+    /// Before a sleep: workers that make room are to ring. False where there is room already.
+    pub(super) fn park(&mut self) -> bool {
+        let mut asleep = true;
+        for seat in &mut self.seats {
+            if let Seat::Taken(worker) = seat {
+                asleep &= worker.park();
+            }
+        }
+        asleep
+    }
+
+    pub(super) fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.seats.iter().filter_map(|seat| match seat {
+            Seat::Taken(worker) => Some(&**worker),
+            _ => None,
+        })
+    }
+}
+
+fn job_of(jobs: &mut [Option<(JobId, Job)>], id: JobId) -> Option<&mut Job> {
+    let place = jobs.get_mut(id.index())?.as_mut();
+    place.filter(|(kept, _)| *kept == id).map(|(_, job)| job)
+}

@@ -1,0 +1,143 @@
+//! Carries out what the scheduler decides: moves records, starts workers, notices deaths.
+//!
+//! - [`core`]: all state, behind one lock, and the pump that moves everything that can be moved
+//! - [`worker`]: one worker, as its parent holds it
+//! - [`wait`]: who waits, and who of those that wait drives
+//! - [`watcher`]: the pool's own thread
+//!
+//! The protocol between them is in README.md of this crate.
+
+mod core;
+mod wait;
+mod watcher;
+mod worker;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+
+use multiproc_process::function::Function;
+use multiproc_shm::Bells;
+use multiproc_sys::futex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, TaskError};
+use crate::job::{Arguments, Job};
+use crate::protocol::BELLS;
+use crate::scheduler::JobId;
+pub(crate) use core::{Core, Phase};
+
+/// A pool, shared by its handle, its tasks' handles and its own thread.
+pub(crate) struct Driver {
+    core: Mutex<Core>,
+    /// Told when a job is done or the driver leaves, for those who wait without driving.
+    changed: Condvar,
+    bells: Bells,
+    /// Counts what the pool's own thread is to look at. Not shared with workers.
+    attention: AtomicU32,
+    functions: Mutex<HashMap<(usize, usize), u32>>,
+    watcher: Mutex<Option<JoinHandle<()>>>,
+    /// This value, for what outlives a call.
+    this: Weak<Driver>,
+}
+
+impl Driver {
+    /// Starts `workers` workers and the pool's own thread.
+    pub(crate) fn start(workers: usize, name: String) -> Result<Arc<Driver>, Error> {
+        let bells = Bells::create(BELLS)?;
+        let driver = Arc::new_cyclic(|this| Driver {
+            core: Mutex::new(Core::new(workers, bells.clone(), name)),
+            changed: Condvar::new(),
+            bells,
+            attention: AtomicU32::new(0),
+            functions: Mutex::default(),
+            watcher: Mutex::new(None),
+            this: this.clone(),
+        });
+        // Where the fourth cannot be started, the first three are ended.
+        let started = driver.lock().start_all(&driver.this);
+        if let Err(error) = started.and_then(|()| Ok(driver.start_watcher()?)) {
+            driver.lock().end_all();
+            return Err(error);
+        }
+        Ok(driver)
+    }
+
+    fn start_watcher(self: &Arc<Driver>) -> io::Result<()> {
+        let driver = Arc::clone(self);
+        let thread = std::thread::Builder::new()
+            .name("multiproc-pool".to_string())
+            .stack_size(256 << 10)
+            .spawn(move || driver.watch())?;
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic while the lock is held would be a defect of this crate; what is behind it is then
+        // as good as it gets.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of a function in this pool.
+    pub(crate) fn number_of<A, R>(&self, function: Function<A, R>) -> Result<u32, TaskError>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+    {
+        let mut functions = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let key = function.key();
+        if let Some(number) = functions.get(&key) {
+            return Ok(*number);
+        }
+        let lost = |error: &dyn std::error::Error| TaskError::Function(error.to_string());
+        let reference = function.reference().map_err(|error| lost(&error))?;
+        let number = self.lock().add_function(&reference)?;
+        functions.insert(key, number);
+        Ok(number)
+    }
+
+    /// Takes in a job, and sends what can be sent of it.
+    pub(crate) fn submit(&self, function: u32, arguments: Arguments) -> Result<JobId, TaskError> {
+        let mut core = self.lock();
+        let id = core.submit(Job::new(function, arguments))?;
+        let done = core.pump(self);
+        self.tell(core, done);
+        Ok(id)
+    }
+
+    /// Gives up on a job: its results are dropped as they come.
+    pub(crate) fn abandon(&self, id: JobId) {
+        self.lock().abandon(id);
+    }
+
+    /// Has the pool's own thread look at everything.
+    pub(crate) fn attract_attention(&self) {
+        // Release: what there is to see is seen by who sees the count; pairs with Acquire in `watch`.
+        self.attention.fetch_add(1, Ordering::Release);
+        futex::wake(&self.attention, 1);
+    }
+
+    /// Waits for the pool's own thread, which ends when no worker is left. Not from that thread.
+    pub(crate) fn join_watcher(&self) {
+        let thread = self
+            .watcher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // It ended by a panic of this crate's if it did not end well: nothing is left to do.
+            let _ended = thread.join();
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.lock().phase()
+    }
+}

@@ -1,0 +1,113 @@
+//! Waiting for something to become of a pool's tasks, and driving the pool meanwhile.
+//!
+//! Of those who wait one drives: it moves whatever can be moved, looks for a while whether there is
+//! more, and sleeps on the callers' bell. The others sleep until it tells them.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use multiproc_shm::ring::Spin;
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::futex;
+
+use super::{Core, Driver};
+use crate::protocol::{CALLER, WATCHER};
+
+impl Driver {
+    /// Waits until `done` says so, or the deadline, driving the pool if nobody else does. Gives the lock
+    /// with the answer.
+    pub(crate) fn wait(
+        &self,
+        deadline: Deadline,
+        mut done: impl FnMut(&mut Core) -> bool,
+    ) -> (MutexGuard<'_, Core>, bool) {
+        let mut spin = Spin::new();
+        let mut core = self.lock();
+        loop {
+            if core.pump(self) && core.followers > 0 {
+                self.changed.notify_all();
+            }
+            if done(&mut core) {
+                return (self.leave(core), true);
+            }
+            if deadline.has_passed() {
+                return (self.leave(core), false);
+            }
+            if core.driven {
+                core = self.follow(core, deadline);
+            } else if !spin.until(|| core.has_news()) {
+                core = self.sleep(core, deadline);
+            }
+        }
+    }
+
+    /// Sleeps until whoever drives has something to tell.
+    fn follow<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        deadline: Deadline,
+    ) -> MutexGuard<'a, Core> {
+        core.followers += 1;
+        let woken = match deadline.remaining() {
+            None => self.changed.wait(core),
+            Some(left) => {
+                let waited = self.changed.wait_timeout(core, left);
+                waited
+                    .map(|(core, _)| core)
+                    .map_err(|error| std::sync::PoisonError::new(error.into_inner().0))
+            }
+        };
+        let mut core = woken.unwrap_or_else(std::sync::PoisonError::into_inner);
+        core.followers -= 1;
+        core
+    }
+
+    /// Sleeps on the callers' bell.
+    fn sleep<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        deadline: Deadline,
+    ) -> MutexGuard<'a, Core> {
+        core.driven = true;
+        // While this thread drives, nobody need wake the pool's own for what is not a death.
+        self.bells.withdraw(WATCHER);
+        let asleep = self.bells.declare(CALLER);
+        if core.park() && !core.has_news() {
+            drop(core);
+            futex::wait(self.bells.word(CALLER), asleep, deadline);
+            core = self.lock();
+        }
+        self.bells.withdraw(CALLER);
+        core.driven = false;
+        core
+    }
+
+    /// The caller has what it waited for: whoever else waits, or the pool's own thread, goes on.
+    fn leave<'a>(&'a self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        if core.followers > 0 {
+            self.changed.notify_all();
+        } else if core.watching && !core.driven {
+            // On behalf of the pool's own thread, which sleeps: what comes from now on wakes it.
+            let _asleep: u32 = self.bells.declare(WATCHER);
+            if !core.park() || core.has_news() {
+                self.attract_attention();
+            }
+        }
+        core
+    }
+
+    /// After a pump by somebody who does not wait: tells those who do.
+    pub(super) fn tell(&self, core: MutexGuard<'_, Core>, done: bool) {
+        let (followers, driven) = (core.followers > 0, core.driven);
+        drop(core);
+        if done && followers {
+            self.changed.notify_all();
+        }
+        if driven {
+            self.bells.word(CALLER).load(Ordering::Relaxed);
+            if done {
+                self.bells.ring(CALLER);
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What can go wrong with a pool, and with a task.
+
+use std::fmt;
+
+use multiproc_process::ExitStatus;
+use multiproc_wire::{DecodeError, EncodeError, Panic};
+
+/// A task gave no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The task's function panicked; the worker lives on.
+    Panicked(Panic),
+    /// The worker ended while it ran the task: killed, crashed, or by `exit`. No other task is affected,
+    /// and another worker takes its place.
+    WorkerLost {
+        /// The number of the worker's process.
+        pid: u32,
+        /// How it ended.
+        status: ExitStatus,
+        /// The task's place among the items of its `map`; 0 for an `apply`.
+        task: usize,
+        /// How often the task was started.
+        attempts: u32,
+    },
+    /// The argument cannot be encoded. Nothing was sent.
+    Encode(EncodeError),
+    /// The worker could not decode the argument, or find the function.
+    ArgumentsLost(String),
+    /// The worker could not encode the result.
+    ResultLost(String),
+    /// The result cannot be decoded here.
+    Decode(DecodeError),
+    /// The function is in no image that another process could have loaded.
+    Function(String),
+    /// The task was still open when the pool was terminated or dropped.
+    Cancelled,
+    /// The pool takes no more tasks: it was closed.
+    PoolClosed,
+    /// The pool has given up: that many workers in a row ended before they were ready for a task.
+    RestartLimit {
+        /// How many.
+        starts: u32,
+        /// What became of the last.
+        last: String,
+    },
+    /// The result had not come within the time given. The task goes on, and can be waited for again.
+    TimedOut,
+    /// The result was given before.
+    Taken,
+}
+
+impl TaskError {
+    /// Whether a wait with a timeout came to its end first.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, TaskError::TimedOut)
+    }
+
+    /// The panic that ended the task.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        match self {
+            TaskError::Panicked(panic) => Some(panic),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskError::Panicked(panic) => write!(f, "the task {panic}"),
+            TaskError::WorkerLost {
+                pid, status, task, ..
+            } => {
+                write!(
+                    f,
+                    "the worker (pid {pid}) that ran task {task} ended with {status}"
+                )
+            }
+            TaskError::Encode(error) => write!(f, "the task could not be sent: {error}"),
+            TaskError::ArgumentsLost(why) => {
+                write!(f, "the worker could not take up the task: {why}")
+            }
+            TaskError::ResultLost(why) => write!(f, "the task's result could not be sent: {why}"),
+            TaskError::Decode(error) => write!(f, "the task's result cannot be taken: {error}"),
+            TaskError::Function(why) => write!(f, "the task cannot be sent: {why}"),
+            TaskError::Cancelled => f.write_str("the pool was ended before the task was"),
+            TaskError::PoolClosed => f.write_str("the pool takes no more tasks: it was closed"),
+            TaskError::RestartLimit { starts, last } => write!(
+                f,
+                "the pool has given up: {starts} workers in a row ended before they were ready, \
+                 the last with {last}"
+            ),
+            TaskError::TimedOut => f.write_str("the task had no result within the time given"),
+            TaskError::Taken => f.write_str("the task's result was given before"),
+        }
+    }
+}
+
+impl std::error::Error for TaskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TaskError::Panicked(panic) => Some(panic),
+            TaskError::Encode(error) => Some(error),
+            TaskError::Decode(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A pool could not be made, or not be joined.
+#[derive(Debug)]
+pub struct Error(Kind);
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    NoWorkers,
+    Start(multiproc_process::Error),
+    Io(std::io::Error),
+    StillOpen,
+    TimedOut,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind) -> Error {
+        Error(kind)
+    }
+
+    /// Whether a wait with a timeout came to its end first.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0, Kind::TimedOut)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Error {
+        Error(Kind::Io(error))
+    }
+}
+
+impl From<multiproc_process::Error> for Error {
+    fn from(error: multiproc_process::Error) -> Error {
+        Error(Kind::Start(error))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::NoWorkers => f.write_str("a pool needs at least one worker"),
+            Kind::Start(error) => write!(f, "a worker of the pool could not be started: {error}"),
+            Kind::Io(error) => write!(f, "the pool could not be made: {error}"),
+            Kind::StillOpen => {
+                f.write_str("the pool is still open: close or terminate it before joining it")
+            }
+            Kind::TimedOut => f.write_str("the pool had not ended within the time given"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Kind::Start(error) => Some(error),
+            Kind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The tasks of one call, encoded, and what has become of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use multiproc_sys::handle::OwnedHandle;
+use multiproc_wire::{decode, encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::TaskError;
+
+/// Handles that came or go with a task.
+pub(crate) type Handles = Vec<Arc<OwnedHandle>>;
+
+/// The arguments of some tasks, one after the other.
+#[derive(Default)]
+pub(crate) struct Arguments {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+    handles: BTreeMap<usize, Handles>,
+}
+
+impl Arguments {
+    /// Adds one, and gives what it hands over as its encoder saw it: to be told once it is the pool's.
+    pub(crate) fn add<T: Serialize + ?Sized>(
+        &mut self,
+        argument: &T,
+    ) -> Result<Option<multiproc_wire::Handoff>, TaskError> {
+        let handoff = encode(argument, &mut self.bytes).map_err(TaskError::Encode)?;
+        let item = self.ends.len();
+        self.ends.push(self.bytes.len());
+        if handoff.is_empty() {
+            return Ok(None);
+        }
+        if !handoff.handles().is_empty() {
+            self.handles.insert(item, handoff.handles().to_vec());
+        }
+        Ok(Some(handoff))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn get(&self, item: usize) -> (&[u8], Option<&Handles>) {
+        let start = if item == 0 { 0 } else { self.ends[item - 1] };
+        (&self.bytes[start..self.ends[item]], self.handles.get(&item))
+    }
+}
+
+/// What has become of a task.
+#[derive(Debug)]
+enum Settled {
+    Not,
+    /// Its encoded result lies there among the results.
+    Returned {
+        start: usize,
+        end: usize,
+    },
+    Failed(TaskError),
+}
+
+/// The tasks of one call.
+pub(crate) struct Job {
+    /// The number of their function in this pool.
+    pub(crate) function: u32,
+    arguments: Arguments,
+    settled: Vec<Settled>,
+    results: Vec<u8>,
+    handles: BTreeMap<usize, Handles>,
+    open: usize,
+    /// Nobody will ask for the results.
+    pub(crate) abandoned: bool,
+}
+
+impl Job {
+    pub(crate) fn new(function: u32, arguments: Arguments) -> Job {
+        let open = arguments.len();
+        let mut settled = Vec::with_capacity(open);
+        settled.resize_with(open, || Settled::Not);
+        Job {
+            function,
+            arguments,
+            settled,
+            results: Vec::new(),
+            handles: BTreeMap::new(),
+            open,
+            abandoned: false,
+        }
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn items(&self) -> usize {
+        self.settled.len()
+    }
+
+    pub(crate) fn is_settled(&self, item: usize) -> bool {
+        !matches!(self.settled[item], Settled::Not)
+    }
+
+    /// Whether every task is settled.
+    pub(crate) fn is_done(&self) -> bool {
+        self.open == 0
+    }
+
+    pub(crate) fn argument(&self, item: usize) -> (&[u8], Option<&Handles>) {
+        self.arguments.get(item)
+    }
+
+    /// A task returned: `append` appends its encoded result.
+    pub(crate) fn returned(
+        &mut self,
+        item: usize,
+        handles: Handles,
+        append: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.results.len();
+        append(&mut self.results);
+        let end = self.results.len();
+        if !handles.is_empty() {
+            self.handles.insert(item, handles);
+        }
+        self.settle(item, Settled::Returned { start, end });
+    }
+
+    pub(crate) fn failed(&mut self, item: usize, error: TaskError) {
+        self.settle(item, Settled::Failed(error));
+    }
+
+    /// Settles every open task so.
+    pub(crate) fn fail_open(&mut self, error: &TaskError) {
+        for item in 0..self.settled.len() {
+            if matches!(self.settled[item], Settled::Not) {
+                self.failed(item, error.clone());
+            }
+        }
+    }
+
+    fn settle(&mut self, item: usize, how: Settled) {
+        let place = &mut self.settled[item];
+        debug_assert!(matches!(place, Settled::Not), "a task is settled once");
+        *place = how;
+        self.open -= 1;
+    }
+
+    /// The results of all tasks, in order.
+    pub(crate) fn into_results<R: DeserializeOwned>(
+        mut self,
+    ) -> impl Iterator<Item = Result<R, TaskError>> {
+        self.settled
+            .into_iter()
+            .enumerate()
+            .map(move |(item, settled)| match settled {
+                Settled::Returned { start, end } => {
+                    let handles = match self.handles.is_empty() {
+                        true => Handles::new(),
+                        false => self.handles.remove(&item).unwrap_or_default(),
+                    };
+                    decode(&self.results[start..end], handles).map_err(TaskError::Decode)
+                }
+                Settled::Failed(error) => Err(error),
+                Settled::Not => Err(TaskError::Cancelled),
+            })
+    }
+}

@@ -1,0 +1,303 @@
+//! Which task goes to which worker: a state machine that does no I/O.
+//!
+//! Events come in as calls, decisions go out as return values; the driver carries them out. It names no
+//! process, ring or clock.
+//!
+//! # State
+//!
+//! A *job* is a number of tasks that were submitted together. Each of its tasks is in one place:
+//!
+//! | place | leaves it by |
+//! |---|---|
+//! | not sent | [`next`](Scheduler::next) + [`sent`](Scheduler::sent) |
+//! | at a worker, in the order sent | [`finished`](Scheduler::finished) (oldest), [`took_back`](Scheduler::took_back) (youngest), [`lost`](Scheduler::lost) (all) |
+//! | settled | - |
+//!
+//! # Invariants
+//!
+//! 1. Only a worker that is ready and not full is sent anything.
+//! 2. A worker that has nothing is served before one that has something.
+//! 3. A worker never has more than the window of the job whose turn it is.
+//! 4. No worker is without a task while another has one that it has not started: [`victim`](Scheduler::victim)
+//!    names that other, for as long as the driver finds something to take back there.
+//!
+//! # The window
+//!
+//! How many tasks of a job may wait at one worker. It begins small, and doubles whenever a worker has run
+//! dry while there was more to send: short tasks get long queues, which spare wake-ups, and long tasks
+//! short ones, which keep later jobs from waiting behind them.
+
+mod job;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use job::Job;
+
+/// A job, unlike any other that was or will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JobId {
+    index: u32,
+    /// How many jobs were kept under the same index before.
+    turn: u32,
+}
+
+impl JobId {
+    /// Where to keep what belongs to the job: unique among the jobs there are.
+    pub(crate) fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// One task: an item of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TaskId {
+    pub(crate) job: JobId,
+    pub(crate) item: usize,
+}
+
+/// A task at a worker, with the driver's mark of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent<M> {
+    pub(crate) task: TaskId,
+    pub(crate) mark: M,
+}
+
+/// See the module's documentation. `M` is what the driver notes of a task that it has sent.
+#[derive(Debug)]
+pub(crate) struct Scheduler<M> {
+    jobs: Vec<Option<Job>>,
+    /// The turn of each index of `jobs`.
+    turns: Vec<u32>,
+    free: Vec<u32>,
+    /// Jobs with tasks to send; it is the first one's turn.
+    queue: VecDeque<JobId>,
+    /// How many more tasks the first job may send before the next has its turn.
+    turn_left: u32,
+    workers: Vec<Worker<M>>,
+    /// Where to look for a worker first.
+    cursor: usize,
+}
+
+#[derive(Debug)]
+struct Worker<M> {
+    ready: bool,
+    full: bool,
+    has: VecDeque<Sent<M>>,
+}
+
+/// Tasks of one job that are sent before the next job has its turn. Rotating after each one costs more and
+/// is no fairer to anybody who waits for milliseconds.
+const QUANTUM: u32 = 16;
+
+impl<M: Copy> Scheduler<M> {
+    pub(crate) fn new(workers: usize) -> Scheduler<M> {
+        let worker = || Worker {
+            ready: false,
+            full: false,
+            has: VecDeque::new(),
+        };
+        Scheduler {
+            jobs: Vec::new(),
+            turns: Vec::new(),
+            free: Vec::new(),
+            queue: VecDeque::new(),
+            turn_left: QUANTUM,
+            workers: (0..workers).map(|_| worker()).collect(),
+            cursor: 0,
+        }
+    }
+
+    /// Takes in a job of `items` tasks.
+    pub(crate) fn add(&mut self, items: usize) -> JobId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.jobs.push(None);
+            self.turns.push(0);
+            u32::try_from(self.jobs.len() - 1).expect("fewer jobs than memory holds")
+        });
+        let id = JobId {
+            index,
+            turn: self.turns[index as usize],
+        };
+        self.jobs[index as usize] = Some(Job::new(items));
+        if items > 0 {
+            self.queue.push_back(id);
+        }
+        id
+    }
+
+    /// Forgets a job: what of it was not sent never will be.
+    pub(crate) fn remove(&mut self, id: JobId) {
+        if self.job(id).is_none() {
+            return;
+        }
+        self.jobs[id.index()] = None;
+        self.turns[id.index()] = self.turns[id.index()].wrapping_add(1);
+        self.free.push(id.index);
+        self.queue.retain(|queued| *queued != id);
+    }
+
+    /// Sends nothing more of a job.
+    pub(crate) fn forget_queued(&mut self, id: JobId) {
+        if let Some(job) = self.job_mut(id) {
+            job.forget();
+        }
+        self.queue.retain(|queued| *queued != id);
+    }
+
+    /// Whether some job has a task that was not sent.
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// A worker can be sent tasks.
+    pub(crate) fn ready(&mut self, worker: usize) {
+        let worker = &mut self.workers[worker];
+        worker.ready = true;
+        worker.full = false;
+    }
+
+    /// The next task to send, and to whom. It stays the next until [`sent`](Self::sent), or until its
+    /// worker is [`full`](Self::full).
+    pub(crate) fn next(&mut self) -> Option<(usize, TaskId)> {
+        let id = *self.queue.front()?;
+        let job = self.job(id)?;
+        let (window, item) = (job.window(), job.next()?);
+        let worker = self.pick(window)?;
+        Some((worker, TaskId { job: id, item }))
+    }
+
+    /// The task that [`next`](Self::next) named is with its worker.
+    pub(crate) fn sent(&mut self, worker: usize, task: TaskId, mark: M) {
+        self.workers[worker].has.push_back(Sent { task, mark });
+        let Some(job) = self.job_mut(task.job) else {
+            return;
+        };
+        let more = job.sent();
+        self.turn_left -= 1;
+        if !more {
+            self.queue.pop_front();
+            self.turn_left = QUANTUM;
+        } else if self.turn_left == 0 {
+            self.queue.rotate_left(1);
+            self.turn_left = QUANTUM;
+        }
+    }
+
+    /// Every worker may have room again.
+    pub(crate) fn try_again(&mut self) {
+        self.workers
+            .iter_mut()
+            .for_each(|worker| worker.full = false);
+    }
+
+    /// A worker has no room for what it was to be sent; it is passed over until
+    /// [`try_again`](Self::try_again).
+    pub(crate) fn full(&mut self, worker: usize) {
+        self.workers[worker].full = true;
+    }
+
+    /// The oldest task of a worker is finished: which one that is. `None` where it has none.
+    pub(crate) fn finished(&mut self, worker: usize) -> Option<Sent<M>> {
+        let state = &mut self.workers[worker];
+        let sent = state.has.pop_front()?;
+        let dry = state.has.is_empty();
+        if dry
+            && let Some(first) = self.queue.front().copied()
+            && let Some(job) = self.job_mut(first)
+        {
+            job.widen();
+        }
+        Some(sent)
+    }
+
+    /// The oldest task of a worker.
+    pub(crate) fn oldest(&self, worker: usize) -> Option<Sent<M>> {
+        self.workers[worker].has.front().copied()
+    }
+
+    /// The youngest task of a worker: the one to take back first.
+    pub(crate) fn youngest(&self, worker: usize) -> Option<Sent<M>> {
+        self.workers[worker].has.back().copied()
+    }
+
+    /// How many tasks a worker has.
+    pub(crate) fn count(&self, worker: usize) -> usize {
+        self.workers[worker].has.len()
+    }
+
+    /// A worker is gone: the tasks it had, oldest first. Those it had not started are to be
+    /// [`returned`](Self::returned).
+    pub(crate) fn lost(&mut self, worker: usize) -> VecDeque<Sent<M>> {
+        let state = &mut self.workers[worker];
+        state.ready = false;
+        std::mem::take(&mut state.has)
+    }
+
+    /// The youngest task of a worker was taken back, and waits to be sent again.
+    pub(crate) fn took_back(&mut self, worker: usize) {
+        if let Some(sent) = self.workers[worker].has.pop_back() {
+            self.returned(sent.task);
+        }
+    }
+
+    /// A task waits to be sent again, before those of its job that never were.
+    pub(crate) fn returned(&mut self, task: TaskId) {
+        let Some(job) = self.job_mut(task.job) else {
+            return;
+        };
+        let first = job.give_back(task.item);
+        if first {
+            self.queue.push_front(task.job);
+            self.turn_left = QUANTUM;
+        }
+    }
+
+    /// From whom to take tasks back, while a ready worker has none and nothing is queued: whoever has
+    /// most, of at least two, of whom `passed_over` does not say that nothing is to be had there; and how
+    /// many.
+    pub(crate) fn victim(&self, passed_over: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        let idle = |worker: &Worker<M>| worker.ready && worker.has.is_empty();
+        let idle = self.workers.iter().filter(|worker| idle(worker)).count();
+        if idle == 0 || self.has_queued() {
+            return None;
+        }
+        let candidates = self.workers.iter().enumerate();
+        let candidates =
+            candidates.filter(|(index, worker)| worker.has.len() >= 2 && !passed_over(*index));
+        let (index, worker) = candidates.max_by_key(|(_, worker)| worker.has.len())?;
+        // As many as leave victim and idle workers with the same number.
+        Some((index, worker.has.len() * idle / (idle + 1)))
+    }
+
+    /// A ready worker with room, below the window; one that has nothing where there is one.
+    fn pick(&mut self, window: usize) -> Option<usize> {
+        let count = self.workers.len();
+        let mut fallback = None;
+        for step in 0..count {
+            let index = (self.cursor + step) % count;
+            let worker = &self.workers[index];
+            if !worker.ready || worker.full || worker.has.len() >= window {
+                continue;
+            }
+            if worker.has.is_empty() {
+                self.cursor = index;
+                return Some(index);
+            }
+            fallback.get_or_insert(index);
+        }
+        self.cursor = fallback?;
+        fallback
+    }
+
+    fn job(&self, id: JobId) -> Option<&Job> {
+        let current = self.turns.get(id.index()) == Some(&id.turn);
+        self.jobs.get(id.index()).filter(|_| current)?.as_ref()
+    }
+
+    fn job_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        let current = self.turns.get(id.index()) == Some(&id.turn);
+        self.jobs.get_mut(id.index()).filter(|_| current)?.as_mut()
+    }
+}

@@ -1,0 +1,228 @@
+//! The scheduler, driven by scripts and by chance.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn scheduler(workers: usize) -> Scheduler<()> {
+    let mut scheduler = Scheduler::new(workers);
+    (0..workers).for_each(|worker| scheduler.ready(worker));
+    scheduler
+}
+
+/// Sends all that can be sent now.
+fn send(scheduler: &mut Scheduler<()>) -> Vec<(usize, usize)> {
+    let mut sent = vec![];
+    while let Some((worker, task)) = scheduler.next() {
+        scheduler.sent(worker, task, ());
+        sent.push((worker, task.item));
+    }
+    sent
+}
+
+#[test]
+fn every_worker_gets_one_before_any_gets_two() {
+    let mut scheduler = scheduler(3);
+    scheduler.add(5);
+    let sent = send(&mut scheduler);
+    let first: HashSet<_> = sent[..3].iter().map(|(worker, _)| *worker).collect();
+    assert_eq!(first.len(), 3);
+    assert_eq!(
+        sent.iter().map(|(_, item)| *item).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4]
+    );
+}
+
+#[test]
+fn nothing_goes_to_a_worker_that_is_not_ready_or_is_full() {
+    let mut scheduler: Scheduler<()> = Scheduler::new(2);
+    scheduler.add(3);
+    assert_eq!(scheduler.next(), None);
+    scheduler.ready(1);
+    let (worker, _) = scheduler.next().unwrap();
+    assert_eq!(worker, 1);
+    scheduler.full(1);
+    assert_eq!(scheduler.next(), None);
+    scheduler.try_again();
+    assert_eq!(scheduler.next().unwrap().0, 1);
+    scheduler.full(1);
+    scheduler.ready(0);
+    assert_eq!(scheduler.next().unwrap().0, 0);
+}
+
+#[test]
+fn the_window_widens_only_for_those_who_run_dry() {
+    let mut scheduler = scheduler(1);
+    scheduler.add(1000);
+    assert_eq!(send(&mut scheduler).len(), 2);
+    scheduler.finished(0);
+    assert_eq!(send(&mut scheduler).len(), 1);
+    scheduler.finished(0);
+    scheduler.finished(0);
+    assert_eq!(send(&mut scheduler).len(), 4);
+}
+
+#[test]
+fn jobs_take_turns() {
+    let mut scheduler = scheduler(1);
+    let long = scheduler.add(100);
+    let short = scheduler.add(1);
+    let mut order = vec![];
+    while let Some((worker, task)) = scheduler.next() {
+        scheduler.sent(worker, task, ());
+        order.push(task.job);
+        scheduler.finished(worker);
+    }
+    let at = order.iter().position(|job| *job == short).unwrap();
+    assert!(at <= 16, "{at}");
+    assert_eq!(order.iter().filter(|job| **job == long).count(), 100);
+}
+
+#[test]
+fn an_idle_worker_is_given_what_another_has_not_started() {
+    let mut scheduler: Scheduler<()> = Scheduler::new(2);
+    scheduler.ready(0);
+    scheduler.add(2);
+    assert_eq!(send(&mut scheduler), [(0, 0), (0, 1)]);
+    assert_eq!(scheduler.victim(|_| false), None);
+    scheduler.ready(1);
+    assert_eq!(scheduler.victim(|_| false), Some((0, 1)));
+    assert_eq!(scheduler.victim(|worker| worker == 0), None);
+    assert_eq!(scheduler.youngest(0).unwrap().task.item, 1);
+    scheduler.took_back(0);
+    assert_eq!(send(&mut scheduler), [(1, 1)]);
+    assert_eq!(scheduler.victim(|_| false), None);
+}
+
+#[test]
+fn what_a_lost_worker_had_is_sent_again_first_and_in_order() {
+    let mut scheduler = scheduler(1);
+    scheduler.add(4);
+    send(&mut scheduler);
+    let lost = scheduler.lost(0);
+    assert_eq!(scheduler.count(0), 0);
+    // Item 0 had been started; the rest comes back, the youngest first.
+    lost.iter()
+        .skip(1)
+        .rev()
+        .for_each(|sent| scheduler.returned(sent.task));
+    assert_eq!(scheduler.next(), None);
+    scheduler.ready(0);
+    let again: Vec<_> = send(&mut scheduler)
+        .into_iter()
+        .map(|(_, item)| item)
+        .collect();
+    assert_eq!(again, [1, 2]);
+}
+
+#[test]
+fn a_removed_job_is_sent_no_more_and_its_index_serves_another() {
+    let mut scheduler = scheduler(1);
+    let first = scheduler.add(10);
+    send(&mut scheduler);
+    scheduler.remove(first);
+    scheduler.remove(first);
+    assert!(!scheduler.has_queued());
+    let second = scheduler.add(1);
+    assert_eq!(first.index(), second.index());
+    assert_ne!(first, second);
+    let sent = scheduler.finished(0).unwrap();
+    assert_eq!(sent.task.job, first);
+    scheduler.returned(sent.task);
+    assert_eq!(send(&mut scheduler), [(0, 0)]);
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Submit(usize),
+    Send(usize),
+    Full,
+    Finish(usize),
+    TakeBack,
+    Die(usize, bool),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        (0..40_usize).prop_map(Event::Submit),
+        (0..30_usize).prop_map(Event::Send),
+        Just(Event::Full),
+        (0..4_usize).prop_map(Event::Finish),
+        Just(Event::TakeBack),
+        (0..4_usize, any::<bool>()).prop_map(|(worker, started)| Event::Die(worker, started)),
+    ];
+    prop::collection::vec(event, 0..200)
+}
+
+proptest! {
+    /// Whatever happens, each task is settled exactly once.
+    #[test]
+    fn no_task_is_lost_or_settled_twice(events in events()) {
+        let mut scheduler = scheduler(4);
+        let mut open = HashSet::new();
+        let settle = |open: &mut HashSet<TaskId>, task| {
+            prop_assert!(open.remove(&task), "settled twice: {task:?}");
+            Ok(())
+        };
+        for event in events {
+            match event {
+                Event::Submit(items) => {
+                    let job = scheduler.add(items);
+                    open.extend((0..items).map(|item| TaskId { job, item }));
+                }
+                Event::Send(count) => {
+                    for _ in 0..count {
+                        let Some((worker, task)) = scheduler.next() else { break };
+                        scheduler.sent(worker, task, ());
+                    }
+                }
+                Event::Full => {
+                    if let Some((worker, _)) = scheduler.next() {
+                        scheduler.full(worker);
+                    }
+                }
+                Event::Finish(worker) => {
+                    if let Some(sent) = scheduler.finished(worker) {
+                        settle(&mut open, sent.task)?;
+                    }
+                }
+                Event::TakeBack => {
+                    if let Some((worker, count)) = scheduler.victim(|_| false) {
+                        prop_assert!(count >= 1 && count < scheduler.count(worker));
+                        (0..count).for_each(|_| scheduler.took_back(worker));
+                    }
+                }
+                Event::Die(worker, started) => {
+                    let lost = scheduler.lost(worker);
+                    let first = usize::from(started && !lost.is_empty());
+                    if first == 1 {
+                        settle(&mut open, lost[0].task)?;
+                    }
+                    lost.iter().skip(first).rev().for_each(|sent| scheduler.returned(sent.task));
+                    scheduler.ready(worker);
+                }
+            }
+        }
+        // Run it dry: nothing is forgotten.
+        for _ in 0..100_000 {
+            let mut progress = false;
+            scheduler.try_again();
+            while let Some((worker, task)) = scheduler.next() {
+                scheduler.sent(worker, task, ());
+                progress = true;
+            }
+            for worker in 0..4 {
+                while let Some(sent) = scheduler.finished(worker) {
+                    settle(&mut open, sent.task)?;
+                    progress = true;
+                }
+            }
+            if !progress {
+                break;
+            }
+        }
+        prop_assert!(open.is_empty(), "never settled: {open:?}");
+    }
+}

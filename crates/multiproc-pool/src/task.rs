@@ -1,0 +1,170 @@
+//! Tasks that were sent, as whoever waits for them holds them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use multiproc_sys::clock::Deadline;
+use serde::de::DeserializeOwned;
+
+use crate::driver::Driver;
+use crate::error::TaskError;
+use crate::job::Job;
+use crate::scheduler::JobId;
+
+/// The tasks of a [`map_async`](crate::Pool::map_async).
+///
+/// Dropped, they run all the same, and their results are dropped as they come.
+#[doc(alias = "multiprocessing.pool.AsyncResult")]
+#[must_use = "without it the results are never known"]
+pub struct MapTask<R> {
+    driver: Arc<Driver>,
+    job: Option<JobId>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> MapTask<R> {
+    pub(crate) fn new(driver: Arc<Driver>, job: JobId) -> MapTask<R> {
+        MapTask {
+            driver,
+            job: Some(job),
+            result: PhantomData,
+        }
+    }
+
+    /// Whether every task is settled.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.is_done_by(Deadline::now())
+    }
+
+    /// Waits until every task is settled; `false` after `timeout`.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.is_done_by(Deadline::after(timeout))
+    }
+
+    /// Waits until every task is settled, and gives all results in the order of the items.
+    ///
+    /// # Errors
+    /// The first item's, in their order, that has one; [`TaskError::Taken`] where they were given before.
+    pub fn get(mut self) -> Result<Vec<R>, TaskError>
+    where
+        R: DeserializeOwned,
+    {
+        self.take(Deadline::NEVER)?.into_results().collect()
+    }
+
+    /// As [`get`](Self::get), waiting for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// Those of `get`, and [`TaskError::TimedOut`]: the tasks go on, and can be waited for again.
+    pub fn get_timeout(&mut self, timeout: Duration) -> Result<Vec<R>, TaskError>
+    where
+        R: DeserializeOwned,
+    {
+        self.take(Deadline::after(timeout))?
+            .into_results()
+            .collect()
+    }
+
+    /// As [`get`](Self::get), with a result or an error for every item.
+    ///
+    /// # Errors
+    /// [`TaskError::Taken`] where they were given before.
+    pub fn get_results(mut self) -> Result<Vec<Result<R, TaskError>>, TaskError>
+    where
+        R: DeserializeOwned,
+    {
+        Ok(self.take(Deadline::NEVER)?.into_results().collect())
+    }
+
+    fn is_done_by(&self, deadline: Deadline) -> bool {
+        self.job
+            .is_none_or(|job| self.driver.wait(deadline, |core| core.is_done(job)).1)
+    }
+
+    fn take(&mut self, deadline: Deadline) -> Result<Job, TaskError> {
+        let job = self.job.ok_or(TaskError::Taken)?;
+        let (mut core, done) = self.driver.wait(deadline, |core| core.is_done(job));
+        if !done {
+            return Err(TaskError::TimedOut);
+        }
+        self.job = None;
+        core.take(job).ok_or(TaskError::Taken)
+    }
+}
+
+impl<R> Drop for MapTask<R> {
+    fn drop(&mut self) {
+        if let Some(job) = self.job {
+            self.driver.abandon(job);
+        }
+    }
+}
+
+impl<R> fmt::Debug for MapTask<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapTask")
+            .field("job", &self.job)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The task of an [`apply_async`](crate::Pool::apply_async).
+///
+/// Dropped, it runs all the same, and its result is dropped when it comes.
+#[doc(alias = "multiprocessing.pool.AsyncResult")]
+#[must_use = "without it the result is never known"]
+pub struct Task<R>(MapTask<R>);
+
+impl<R> Task<R> {
+    pub(crate) fn new(task: MapTask<R>) -> Task<R> {
+        Task(task)
+    }
+
+    /// Whether the task is settled.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.0.ready()
+    }
+
+    /// Waits until the task is settled; `false` after `timeout`.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.0.wait_timeout(timeout)
+    }
+
+    /// Waits for the task's result.
+    ///
+    /// # Errors
+    /// [`TaskError`]; [`TaskError::Taken`] where the result was given before.
+    pub fn get(mut self) -> Result<R, TaskError>
+    where
+        R: DeserializeOwned,
+    {
+        only(self.0.take(Deadline::NEVER)?)
+    }
+
+    /// As [`get`](Self::get), waiting for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// Those of `get`, and [`TaskError::TimedOut`]: the task goes on, and can be waited for again.
+    pub fn get_timeout(&mut self, timeout: Duration) -> Result<R, TaskError>
+    where
+        R: DeserializeOwned,
+    {
+        only(self.0.take(Deadline::after(timeout))?)
+    }
+}
+
+fn only<R: DeserializeOwned>(job: Job) -> Result<R, TaskError> {
+    job.into_results().next().unwrap_or(Err(TaskError::Taken))
+}
+
+impl<R> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("job", &self.0.job)
+            .finish_non_exhaustive()
+    }
+}
