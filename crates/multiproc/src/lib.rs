@@ -2,7 +2,7 @@
 //! channels between them, and pools of worker processes.
 //!
 //! ```
-//! use multiproc::{Process, SharedArray};
+//! use multiproc::{Pool, Process, SharedArray};
 //!
 //! fn cube(array: &SharedArray<i32>, i: usize) {
 //!     let mut a = array.lock().unwrap();
@@ -10,6 +10,11 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // a pool
+//!     let pool = Pool::new(4)?;
+//!     assert_eq!(pool.map(|n: u64| n * n, 1..=9)?, [1, 4, 9, 16, 25, 36, 49, 64, 81]);
+//!
+//!     // processes and a shared array
 //!     let array = SharedArray::from_slice(&[2, 3, 4, 5])?;
 //!     let children: Vec<_> = (0..array.len())
 //!         .map(|i| Process::spawn(|(array, i)| cube(&array, i), (array.clone(), i)))
@@ -31,6 +36,7 @@
 //! |---|---|
 //! | run one function in another process and get its result | [`Process::spawn`], [`Process::join`] |
 //! | give that process a name, an environment, a folder, other standard streams | [`Process::builder`] |
+//! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
 //! | let any error travel out of a function | [`Failure`] |
 //!
@@ -86,7 +92,7 @@
 //! All are on by default; each works alone.
 //!
 //! - `process`: [`Process`].
-//! - `pool`: [`pool`]; brings `process`.
+//! - `pool`: [`Pool`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`SharedValue`].
 //! - `channel`: [`mod@channel`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
@@ -103,6 +109,11 @@
 #[cfg(feature = "process")]
 #[doc(inline)]
 pub use multiproc_process::{EXIT_WAIT, ExitStatus, Process, Stdio, init, is_child};
+
+// Pools of worker processes.
+#[cfg(feature = "pool")]
+#[doc(inline)]
+pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
 
 // Memory that processes share.
 #[cfg(feature = "shm")]

@@ -1,5 +1,6 @@
 //! Each crate that is found here, used once as a user would.
 
+use std::error::Error;
 use std::time::Duration;
 
 use multiproc_testkit::{Oracle, within};
@@ -11,6 +12,19 @@ fn process() {
     let run = || multiproc::Process::spawn(|n: u64| n * n, 12)?.join();
     let oracle = Oracle::after(run);
     assert_eq!(within(LIMIT, run).unwrap(), 144);
+    oracle.finish();
+}
+
+#[test]
+fn pool() {
+    let run = || {
+        multiproc::Pool::new(2)?
+            .map(|n: u64| n * n, 1..=3)
+            .map_err(Into::into)
+    };
+    let oracle = Oracle::after(run);
+    let squares: Result<_, Box<dyn Error + Send + Sync>> = within(LIMIT, run);
+    assert_eq!(squares.unwrap(), [1, 4, 9]);
     oracle.finish();
 }
 
