@@ -1,5 +1,7 @@
 //! A held lock as a value: dropping it unlocks, and poisons where a panic cut the work short.
 
+#![expect(unsafe_code, reason = "to take a lock is to promise something about memory")]
+
 use std::marker::PhantomData;
 use std::sync::MutexGuard;
 use std::thread;
@@ -11,7 +13,13 @@ use crate::primitive::Deadline;
 /// Holds a [`LockWord`] until dropped.
 ///
 /// Dropped by a panic that began after the lock was taken, it leaves the lock poisoned. It stays in
-/// the thread that took the lock.
+/// the thread that took the lock:
+///
+/// ```compile_fail,E0277
+/// fn sent(guard: multiproc_sync::LockGuard<'static>) {
+///     std::thread::spawn(|| drop(guard));
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct LockGuard<'a> {

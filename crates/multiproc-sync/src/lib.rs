@@ -27,6 +27,8 @@
 //!
 //! A lock of `multiprocessing` whose holder is killed stays locked, and everybody else hangs.
 
+#![deny(unsafe_code)]
+
 mod guard;
 mod lock;
 mod poison;

@@ -3,8 +3,12 @@
 //!
 //! This is the only path by which they are imported, so that `--cfg loom` can put a model in their
 //! place: loom's atomics, a futex over loom's mutex and condition variable, and a kernel that
-//! handles deaths as the real one does. The model adds `model`, which lets a test end a
-//! thread at any step.
+//! handles deaths as the real one does. `model::mortal` lets a test end a thread at any step.
+//!
+//! A thread has one robust word announced at a time: an operation on a second one, between the
+//! announcement of the first and its link or retraction, leaves the first unannounced.
+
+#![expect(unsafe_code, reason = "a word is made of zeroes, and the model follows raw pointers to words")]
 
 #[cfg(loom)]
 pub mod model;

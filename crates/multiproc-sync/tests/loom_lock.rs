@@ -228,76 +228,92 @@ fn a_holders_death_is_told_to_a_sleeper() {
     });
 }
 
-/// Two wait for a thread that dies at each of its steps, and both get through.
-fn one_dies(shared: &Arc<Shared>, steps: u32) -> bool {
-    let (tell, told) = loom::sync::mpsc::channel();
-    let victim = go(shared, move |shared| {
-        tell.send(mortal(steps, || shared.turn()).is_some()).unwrap();
-    });
-    let other = go(shared, |shared| {
+/// Tells of a mortal thread whether it lived.
+fn victim(
+    shared: &Arc<Shared>,
+    steps: u32,
+    tell: &loom::sync::mpsc::Sender<bool>,
+) -> thread::JoinHandle<()> {
+    let tell = tell.clone();
+    go(shared, move |shared| tell.send(mortal(steps, || shared.turn()).is_some()).unwrap())
+}
+
+fn bystander(shared: &Arc<Shared>) -> thread::JoinHandle<()> {
+    go(shared, |shared| {
         let _: Held = shared.turn();
-    });
+    })
+}
+
+/// Three take a turn, of which one dies at each of its steps.
+fn one_of_three_dies(steps: u32) -> bool {
+    let shared = Shared::new();
+    let (tell, told) = loom::sync::mpsc::channel();
+    let others = [victim(&shared, steps, &tell), bystander(&shared)];
     let _: Held = shared.turn();
-    join([victim, other]);
+    join(others);
     let _: Held = shared.turn();
     told.recv().unwrap()
 }
 
 #[test]
 fn a_death_at_every_step_of_a_turn() {
-    at_every_step(2, |steps| one_dies(&Shared::new(), steps));
+    at_every_step(2, one_of_three_dies);
+}
+
+/// One dies at each step of a turn that ends with a close, and another wants the lock meanwhile.
+fn a_closer_dies(steps: u32) -> bool {
+    let shared = Shared::stale();
+    let (tell, told) = loom::sync::mpsc::channel();
+    let closer = victim(&shared, steps, &tell);
+    let _: Held = shared.turn();
+    join([closer]);
+    let _: Held = shared.turn();
+    told.recv().unwrap()
 }
 
 #[test]
 fn a_death_at_every_step_of_a_turn_that_closes() {
-    at_every_step(2, |steps| one_dies(&Shared::stale(), steps));
+    at_every_step(3, a_closer_dies);
 }
 
-/// One that dies at each of its steps and one that does not wait for this thread, which takes the lock
-/// again at once: often before the woken one does.
-fn a_waiter_dies(shared: &Arc<Shared>, steps: u32) -> bool {
+/// Two wait for this thread, which takes the lock again at once, often before the woken one does; one
+/// of the two dies at each of its steps.
+fn a_waiter_dies(steps: u32) -> bool {
+    let shared = Shared::new();
     let (tell, told) = loom::sync::mpsc::channel();
     assert_eq!(shared.take(Deadline::NEVER), Ok(Held::Sound));
-    let victim = go(shared, move |shared| {
-        tell.send(mortal(steps, || shared.turn()).is_some()).unwrap();
-    });
-    let other = go(shared, |shared| {
-        let _: Held = shared.turn();
-    });
+    let others = [victim(&shared, steps, &tell), bystander(&shared)];
     shared.release();
     let _: Held = shared.turn();
-    join([victim, other]);
+    join(others);
     let _: Held = shared.turn();
     told.recv().unwrap()
 }
 
 #[test]
 fn a_death_at_every_step_of_a_wait() {
-    at_every_step(2, |steps| a_waiter_dies(&Shared::new(), steps));
+    at_every_step(2, a_waiter_dies);
 }
 
 /// As above, with two that die at the same step of theirs.
-fn two_waiters_die(shared: &Arc<Shared>, steps: u32) -> bool {
+fn two_waiters_die(steps: u32) -> bool {
+    let shared = Shared::new();
     let (tell, told) = loom::sync::mpsc::channel();
     assert_eq!(shared.take(Deadline::NEVER), Ok(Held::Sound));
-    let victims = [(); 2].map(|()| {
-        let tell = tell.clone();
-        go(shared, move |shared| {
-            tell.send(mortal(steps, || shared.turn()).is_some()).unwrap();
-        })
-    });
-    let other = go(shared, |shared| {
-        let _: Held = shared.turn();
-    });
+    let others = [
+        victim(&shared, steps, &tell),
+        victim(&shared, steps, &tell),
+        bystander(&shared),
+    ];
     shared.release();
     let _: Held = shared.turn();
-    join(victims);
-    join([other]);
+    join(others);
+    let _: Held = shared.turn();
     let [first, second] = [(); 2].map(|()| told.recv().unwrap());
     first && second
 }
 
 #[test]
 fn two_deaths_at_every_step_of_a_wait() {
-    at_every_step(1, |steps| two_waiters_die(&Shared::new(), steps));
+    at_every_step(1, two_waiters_die);
 }
