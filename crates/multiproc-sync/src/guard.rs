@@ -1,6 +1,9 @@
 //! A held lock as a value: dropping it unlocks, and poisons where a panic cut the work short.
 
-#![expect(unsafe_code, reason = "to take a lock is to promise something about memory")]
+#![expect(
+    unsafe_code,
+    reason = "to take a lock is to promise something about memory"
+)]
 
 use std::marker::PhantomData;
 use std::sync::MutexGuard;
@@ -96,7 +99,11 @@ impl LockWord {
 
 impl<'a> LockGuard<'a> {
     fn new(lock: &'a LockWord, held: Held) -> Result<LockGuard<'a>, PoisonError<LockGuard<'a>>> {
-        let guard = LockGuard { lock, panicking: thread::panicking(), thread: PhantomData };
+        let guard = LockGuard {
+            lock,
+            panicking: thread::panicking(),
+            thread: PhantomData,
+        };
         match held {
             Held::Sound => Ok(guard),
             Held::Poisoned { owner } => Err(PoisonError::new(guard, owner)),

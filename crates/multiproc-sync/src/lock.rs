@@ -80,7 +80,10 @@
 //! killed. This lock belongs to the thread that took it, is released by it alone, and passes on with a
 //! word of warning when that thread is gone.
 
-#![expect(unsafe_code, reason = "to take a lock is to promise something about memory")]
+#![expect(
+    unsafe_code,
+    reason = "to take a lock is to promise something about memory"
+)]
 
 use std::error::Error;
 use std::fmt;
@@ -214,7 +217,11 @@ impl LockWord {
         self.note(OWNER).store(0, Relaxed);
         let me = self.word().load(Relaxed) & THREAD_ID;
         // Release: what the lock protects; pairs with the Acquire of the next taker.
-        if self.word().compare_exchange(me, 0, Release, Relaxed).is_err() {
+        if self
+            .word()
+            .compare_exchange(me, 0, Release, Relaxed)
+            .is_err()
+        {
             self.release_to_waiters(me);
         }
         self.robust.retract();
@@ -253,7 +260,10 @@ impl LockWord {
         let mut now = self.word().load(Relaxed);
         while now & THREAD_ID == 0 {
             // Acquire: as in `lock`; or pairs with the kernel's mark of the last holder's death.
-            match self.word().compare_exchange(now, me | now & WAITERS, Acquire, Relaxed) {
+            match self
+                .word()
+                .compare_exchange(now, me | now & WAITERS, Acquire, Relaxed)
+            {
                 Ok(before) => return Ok(before),
                 Err(changed) => now = changed,
             }
@@ -276,7 +286,10 @@ impl LockWord {
             // Invariants 2 and 3: no sleep without `WAITERS`, nor beside `CLOSING`.
             let asleep = held & THREAD_ID | WAITERS;
             if held != asleep
-                && self.word().compare_exchange(held, asleep, Relaxed, Relaxed).is_err()
+                && self
+                    .word()
+                    .compare_exchange(held, asleep, Relaxed, Relaxed)
+                    .is_err()
             {
                 continue;
             }
@@ -361,7 +374,9 @@ impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             NotTaken::TimedOut => "the lock was held by somebody else until the deadline",
-            NotTaken::WouldDeadlock => "this thread holds the lock already and would wait for itself",
+            NotTaken::WouldDeadlock => {
+                "this thread holds the lock already and would wait for itself"
+            }
         })
     }
 }

@@ -46,13 +46,18 @@ impl<G> PoisonError<G> {
 
     /// The same error around something made of the guard.
     pub fn map<H>(self, make: impl FnOnce(G) -> H) -> PoisonError<H> {
-        PoisonError { guard: make(self.guard), owner: self.owner }
+        PoisonError {
+            guard: make(self.guard),
+            owner: self.owner,
+        }
     }
 }
 
 impl<G> fmt::Debug for PoisonError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoisonError").field("owner", &self.owner).finish_non_exhaustive()
+        f.debug_struct("PoisonError")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,10 +150,19 @@ mod tests {
     #[test]
     fn messages_are_sentences_that_name_the_process() {
         let named = PoisonError::new(Opaque, Some(4242));
-        assert_eq!(named.to_string(), "process 4242 died or panicked while it held the lock");
-        assert_eq!(format!("{named:?}"), "PoisonError { owner: Some(4242), .. }");
+        assert_eq!(
+            named.to_string(),
+            "process 4242 died or panicked while it held the lock"
+        );
+        assert_eq!(
+            format!("{named:?}"),
+            "PoisonError { owner: Some(4242), .. }"
+        );
         let nameless = TryLockError::from(PoisonError::new(Opaque, None));
-        assert_eq!(nameless.to_string(), "a process died while it held the lock");
+        assert_eq!(
+            nameless.to_string(),
+            "a process died while it held the lock"
+        );
     }
 
     #[test]
@@ -158,6 +172,9 @@ mod tests {
         }
         let borrowed = String::from("borrowed");
         an_error(&PoisonError::new((&borrowed, Opaque), None));
-        assert_eq!(an_error(&TryLockError::<&Opaque>::WouldBlock), "the lock is held by somebody else");
+        assert_eq!(
+            an_error(&TryLockError::<&Opaque>::WouldBlock),
+            "the lock is held by somebody else"
+        );
     }
 }

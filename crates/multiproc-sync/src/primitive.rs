@@ -8,7 +8,10 @@
 //! A thread has one robust word announced at a time: an operation on a second one, between the
 //! announcement of the first and its link or retraction, leaves the first unannounced.
 
-#![expect(unsafe_code, reason = "a word is made of zeroes, and the model follows raw pointers to words")]
+#![expect(
+    unsafe_code,
+    reason = "a word is made of zeroes, and the model follows raw pointers to words"
+)]
 
 #[cfg(loom)]
 pub mod model;
@@ -54,9 +57,13 @@ pub use multiproc_sys::futex::Woken;
 pub use multiproc_sys::robust::{OWNER_DIED, THREAD_ID, WAITERS};
 
 #[cfg(loom)]
-pub use model::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id};
+pub use model::{
+    AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id,
+};
 #[cfg(not(loom))]
-pub use real::{AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id};
+pub use real::{
+    AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id,
+};
 
 /// A word that nobody holds, as zeroed shared memory has it.
 #[must_use]

@@ -50,8 +50,13 @@ mod steps {
         Overtaken,
     }
 
-    const CASES: [Case; 5] =
-        [Case::Alone, Case::Releasing, Case::Closing, Case::Woken, Case::Overtaken];
+    const CASES: [Case; 5] = [
+        Case::Alone,
+        Case::Releasing,
+        Case::Closing,
+        Case::Woken,
+        Case::Overtaken,
+    ];
 
     /// How many instructions of each case are tried.
     const TRIED: u64 = 50;
@@ -92,7 +97,10 @@ mod steps {
     }
 
     pub(super) fn child(role: &str, shared: &Shared) {
-        let case = CASES.into_iter().find(|case| format!("{case:?}") == role).unwrap();
+        let case = CASES
+            .into_iter()
+            .find(|case| format!("{case:?}") == role)
+            .unwrap();
         // What only a thread's first lock does is done now.
         let own = LockWord::default();
         assert_eq!(take(&own), Held::Sound);
@@ -168,7 +176,10 @@ mod steps {
                 release(&shared.lock);
             }
             let held = taker.map_or_else(|| take(&shared.lock), |taker| taker.join().unwrap());
-            assert!(!inside || held != Held::Sound, "killed inside, and no word of it");
+            assert!(
+                !inside || held != Held::Sound,
+                "killed inside, and no word of it"
+            );
             if matches!(case, Case::Alone | Case::Closing) {
                 release(&shared.lock);
             }
@@ -201,7 +212,8 @@ mod steps {
 
     fn sleeps_on_a_futex(task: &str) -> bool {
         let futex = format!("{} ", libc::SYS_futex);
-        fs::read_to_string(format!("/proc/{task}/syscall")).is_ok_and(|call| call.starts_with(&futex))
+        fs::read_to_string(format!("/proc/{task}/syscall"))
+            .is_ok_and(|call| call.starts_with(&futex))
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,7 +234,10 @@ mod steps {
     impl Stepped {
         fn start(memory: &Memory, case: Case) -> Stepped {
             let process = memory.start(&format!("{case:?}")).id().cast_signed();
-            let mut stepped = Stepped { process, state: Step::Executed };
+            let mut stepped = Stepped {
+                process,
+                state: Step::Executed,
+            };
             stepped.finish_step();
             stepped
         }
@@ -274,7 +289,10 @@ mod steps {
             let found = unsafe { libc::waitpid(self.process, &raw mut status, options) };
             assert!(found >= 0, "waitpid: {}", io::Error::last_os_error());
             if found > 0 && !libc::WIFSTOPPED(status) {
-                assert!(status == 0 || libc::WIFSIGNALED(status), "the child failed: {status:#x}");
+                assert!(
+                    status == 0 || libc::WIFSIGNALED(status),
+                    "the child failed: {status:#x}"
+                );
                 self.state = Step::Ended;
             }
             found > 0

@@ -68,9 +68,12 @@ mod rounds {
     }
 
     pub(super) fn run() {
-        let asked = std::env::var("MULTIPROC_KILL_ROUNDS").ok().map(|rounds| rounds.parse().unwrap());
+        let asked = std::env::var("MULTIPROC_KILL_ROUNDS")
+            .ok()
+            .map(|rounds| rounds.parse().unwrap());
         let rounds: u32 = asked.unwrap_or(300);
-        let seed = std::env::var("MULTIPROC_KILL_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
+        let seed = std::env::var("MULTIPROC_KILL_SEED")
+            .map_or_else(|_| now(), |seed| seed.parse().unwrap());
         let mut random = Random(seed | 1);
         println!("MULTIPROC_KILL_SEED={seed} repeats this run");
         let memory = Memory::new();
@@ -84,18 +87,32 @@ mod rounds {
             while done < rounds && (asked.is_some() || begun.elapsed() < ENOUGH) {
                 round(&memory, done, &mut random, &mut latencies);
                 done += 1;
-                assert!(bystander.try_wait().unwrap().is_none(), "the bystander is gone");
+                assert!(
+                    bystander.try_wait().unwrap().is_none(),
+                    "the bystander is gone"
+                );
             }
             told = shared.deaths_told.load(Relaxed);
         });
         assert!(bystander.wait().unwrap().success());
-        assert!(u64::from(done) * 2 >= told, "more deaths were told of than there were");
+        assert!(
+            u64::from(done) * 2 >= told,
+            "more deaths were told of than there were"
+        );
         latencies.sort_unstable();
-        let at = |share: usize| latencies.get(latencies.len() * share / 100).map_or(0, |nanos| nanos / 1_000);
+        let at = |share: usize| {
+            latencies
+                .get(latencies.len() * share / 100)
+                .map_or(0, |nanos| nanos / 1_000)
+        };
         println!(
             "every_other_goes_on: ok. {done} rounds of 2 deaths; {} turns; {told} deaths told of; \
              kill of a holder to told of it, {} taken: p50 {} µs, p99 {} µs",
-            shared.turns.iter().map(|turns| turns.load(Relaxed)).sum::<u64>(),
+            shared
+                .turns
+                .iter()
+                .map(|turns| turns.load(Relaxed))
+                .sum::<u64>(),
             latencies.len(),
             at(50),
             at(99),
@@ -107,14 +124,20 @@ mod rounds {
         let shared = memory.shared();
         // In every other round the victims hold the lock for most of the time and the others sleep:
         // how soon these are told is measured then, with a core free for the dying to die on.
-        let work = if number.is_multiple_of(2) { 0 } else { 5_000 + random.below(50_000) };
+        let work = if number.is_multiple_of(2) {
+            0
+        } else {
+            5_000 + random.below(50_000)
+        };
         let before = VICTIMS.map(|victim| shared.turns[victim].load(Relaxed));
         let through = [0, 1].map(|which| shared.through[SURVIVORS[which]].load(Acquire));
         let told = shared.deaths_told.load(Relaxed);
         announce(&shared.round, number * 2 + 2);
         let mut victims = VICTIMS.map(|victim| Victim(memory.start(&format!("{victim} {work}"))));
         for (victim, before) in VICTIMS.into_iter().zip(before) {
-            eventually("a victim's first turn", || shared.turns[victim].load(Relaxed) > before);
+            eventually("a victim's first turn", || {
+                shared.turns[victim].load(Relaxed) > before
+            });
         }
         let instant = now() + random.below(200_000);
         while now() < instant {
@@ -130,12 +153,19 @@ mod rounds {
         }
         let dead = victims.map(|mut victim| {
             let status = victim.0.wait().unwrap();
-            assert_eq!(status.signal(), Some(libc::SIGKILL), "a victim found something wrong: {status}");
+            assert_eq!(
+                status.signal(),
+                Some(libc::SIGKILL),
+                "a victim found something wrong: {status}"
+            );
             victim.0.id()
         });
         if shared.deaths_told.load(Relaxed) > told {
             let owner = shared.told_of.load(Relaxed);
-            assert!(owner == 0 || dead.contains(&owner), "{owner} was not killed in this round");
+            assert!(
+                owner == 0 || dead.contains(&owner),
+                "{owner} was not killed in this round"
+            );
             if work > 0 {
                 latencies.push(shared.told_at.load(Relaxed).saturating_sub(killed));
             }

@@ -14,20 +14,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use loom::cell::UnsafeCell;
 use loom::model::Builder;
+use loom::sync::mpsc::{Sender, channel};
 use loom::thread;
-use multiproc_sync::primitive::model::mortal;
-use multiproc_sync::primitive::{AtomicU32, futex};
+use multiproc_sync::primitive::futex;
+use multiproc_sync::primitive::model::{die, mortal, step};
 use multiproc_sync::{Deadline, Held, LockWord, NotTaken};
 
 /// A lock and what it protects: two numbers that are equal unless a change was cut short.
 struct Shared {
     lock: LockWord,
     pair: [UnsafeCell<u32>; 2],
-    middle: AtomicU32,
 }
 
 // SAFETY: `pair` is accessed by the lock's holder only, which loom verifies.
@@ -40,7 +40,6 @@ impl Shared {
         Arc::new(Shared {
             lock: LockWord::default(),
             pair: [UnsafeCell::new(0), UnsafeCell::new(0)],
-            middle: AtomicU32::new(0),
         })
     }
 
@@ -78,9 +77,12 @@ impl Shared {
     /// The critical section. Repairs what a dead holder left; says how the lock was taken.
     fn change(&self, held: Held) -> Held {
         let first = self.add_to(0);
-        self.middle.load(Relaxed);
+        step();
         let mut second = self.add_to(1);
-        assert!(first == second || held != Held::Sound, "half a change, and no word of it");
+        assert!(
+            first == second || held != Held::Sound,
+            "half a change, and no word of it"
+        );
         while second < first {
             second = self.add_to(1);
         }
@@ -96,7 +98,10 @@ impl Shared {
 
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3)).map(|most| most.min(preemptions));
+    builder.preemption_bound = builder
+        .preemption_bound
+        .or(Some(3))
+        .map(|most| most.min(preemptions));
     builder.check(model);
 }
 
@@ -217,7 +222,7 @@ fn a_holders_death_is_told_to_a_sleeper() {
         let shared = Shared::new();
         let victim = go(&shared, |shared| {
             assert_eq!(shared.take(Deadline::NEVER), Ok(Held::Sound));
-            multiproc_sync::primitive::model::die();
+            die();
         });
         let held = shared.turn();
         join([victim]);
@@ -228,14 +233,24 @@ fn a_holders_death_is_told_to_a_sleeper() {
     });
 }
 
-/// Tells of a mortal thread whether it lived.
+/// A thread that lives for so many steps of what it does with the lock. Tells whether it came through.
 fn victim(
     shared: &Arc<Shared>,
     steps: u32,
-    tell: &loom::sync::mpsc::Sender<bool>,
+    tell: &Sender<bool>,
+    run: fn(&Shared) -> Held,
 ) -> thread::JoinHandle<()> {
     let tell = tell.clone();
-    go(shared, move |shared| tell.send(mortal(steps, || shared.turn()).is_some()).unwrap())
+    go(shared, move |shared| {
+        tell.send(mortal(steps, || run(shared)).is_some()).unwrap()
+    })
+}
+
+/// Takes the lock and ends.
+fn hold_until_death(shared: &Shared) -> Held {
+    let held = shared.take(Deadline::NEVER).unwrap();
+    die();
+    held
 }
 
 fn bystander(shared: &Arc<Shared>) -> thread::JoinHandle<()> {
@@ -247,8 +262,11 @@ fn bystander(shared: &Arc<Shared>) -> thread::JoinHandle<()> {
 /// Three take a turn, of which one dies at each of its steps.
 fn one_of_three_dies(steps: u32) -> bool {
     let shared = Shared::new();
-    let (tell, told) = loom::sync::mpsc::channel();
-    let others = [victim(&shared, steps, &tell), bystander(&shared)];
+    let (tell, told) = channel();
+    let others = [
+        victim(&shared, steps, &tell, Shared::turn),
+        bystander(&shared),
+    ];
     let _: Held = shared.turn();
     join(others);
     let _: Held = shared.turn();
@@ -263,8 +281,8 @@ fn a_death_at_every_step_of_a_turn() {
 /// One dies at each step of a turn that ends with a close, and another wants the lock meanwhile.
 fn a_closer_dies(steps: u32) -> bool {
     let shared = Shared::stale();
-    let (tell, told) = loom::sync::mpsc::channel();
-    let closer = victim(&shared, steps, &tell);
+    let (tell, told) = channel();
+    let closer = victim(&shared, steps, &tell, Shared::turn);
     let _: Held = shared.turn();
     join([closer]);
     let _: Held = shared.turn();
@@ -276,13 +294,16 @@ fn a_death_at_every_step_of_a_turn_that_closes() {
     at_every_step(3, a_closer_dies);
 }
 
-/// Two wait for this thread, which takes the lock again at once, often before the woken one does; one
-/// of the two dies at each of its steps.
+/// Two wait for this thread, which takes the lock again at once, often before the woken one does. One
+/// of the two dies at each step up to its having the lock, and with it.
 fn a_waiter_dies(steps: u32) -> bool {
     let shared = Shared::new();
-    let (tell, told) = loom::sync::mpsc::channel();
+    let (tell, told) = channel();
     assert_eq!(shared.take(Deadline::NEVER), Ok(Held::Sound));
-    let others = [victim(&shared, steps, &tell), bystander(&shared)];
+    let others = [
+        victim(&shared, steps, &tell, hold_until_death),
+        bystander(&shared),
+    ];
     shared.release();
     let _: Held = shared.turn();
     join(others);
@@ -298,11 +319,11 @@ fn a_death_at_every_step_of_a_wait() {
 /// As above, with two that die at the same step of theirs.
 fn two_waiters_die(steps: u32) -> bool {
     let shared = Shared::new();
-    let (tell, told) = loom::sync::mpsc::channel();
+    let (tell, told) = channel();
     assert_eq!(shared.take(Deadline::NEVER), Ok(Held::Sound));
     let others = [
-        victim(&shared, steps, &tell),
-        victim(&shared, steps, &tell),
+        victim(&shared, steps, &tell, hold_until_death),
+        victim(&shared, steps, &tell, hold_until_death),
         bystander(&shared),
     ];
     shared.release();

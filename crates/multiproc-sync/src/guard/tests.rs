@@ -64,7 +64,10 @@ fn taking_it_twice_is_a_panic_with_a_clear_message() {
     let guard = lock(&word).unwrap();
     let panicked = catch_unwind(AssertUnwindSafe(|| lock(&word).map(drop).is_ok())).unwrap_err();
     let message = panicked.downcast_ref::<String>().unwrap();
-    assert_eq!(message, "this thread holds the lock already and would wait for itself");
+    assert_eq!(
+        message,
+        "this thread holds the lock already and would wait for itself"
+    );
     drop(guard);
     assert!(!word.is_poisoned());
 }

@@ -55,7 +55,10 @@ fn a_holder_that_comes_again_is_told_so() {
     let it = LockWord::default();
     assert_eq!(lock(&it), Held::Sound);
     // SAFETY: not taken.
-    assert_eq!(unsafe { it.lock(Deadline::NEVER) }, Err(NotTaken::WouldDeadlock));
+    assert_eq!(
+        unsafe { it.lock(Deadline::NEVER) },
+        Err(NotTaken::WouldDeadlock)
+    );
     // SAFETY: not taken.
     assert_eq!(unsafe { it.try_lock() }, None);
     unlock(&it);
@@ -79,9 +82,15 @@ fn a_process_knows_what_its_threads_hold() {
     let it = LockWord::default();
     assert!(!it.is_held_by_this_process());
     assert_eq!(lock(&it), Held::Sound);
-    assert!(scope(|scope| scope.spawn(|| it.is_held_by_this_process()).join().unwrap()));
+    assert!(scope(|scope| scope
+        .spawn(|| it.is_held_by_this_process())
+        .join()
+        .unwrap()));
     unlock(&it);
-    assert_eq!(scope(|scope| scope.spawn(|| lock(&it)).join().unwrap()), Held::Sound);
+    assert_eq!(
+        scope(|scope| scope.spawn(|| lock(&it)).join().unwrap()),
+        Held::Sound
+    );
     assert!(!it.is_held_by_this_process(), "its thread is gone");
 }
 
@@ -98,7 +107,11 @@ fn a_deadline_ends_the_wait_and_the_lock_works_on() {
     });
     assert_eq!(word(&it), thread_id() | WAITERS);
     unlock(&it);
-    assert_eq!(word(&it), WAITERS, "nobody slept, which only a close may conclude");
+    assert_eq!(
+        word(&it),
+        WAITERS,
+        "nobody slept, which only a close may conclude"
+    );
     assert_eq!(lock(&it), Held::Sound);
     unlock(&it);
     assert_eq!(word(&it), 0, "closed");
@@ -135,11 +148,16 @@ fn a_close_gives_way_to_who_falls_asleep() {
 #[test]
 fn a_thread_that_ends_holding_it_poisons_it() {
     let it = LockWord::default();
-    assert_eq!(scope(|scope| scope.spawn(|| lock(&it)).join().unwrap()), Held::Sound);
+    assert_eq!(
+        scope(|scope| scope.spawn(|| lock(&it)).join().unwrap()),
+        Held::Sound
+    );
     assert!(it.is_poisoned());
     it.clear_poison();
     assert!(it.is_poisoned(), "nobody has been told yet");
-    let poisoned = Held::Poisoned { owner: Some(std::process::id()) };
+    let poisoned = Held::Poisoned {
+        owner: Some(std::process::id()),
+    };
     for _ in 0..2 {
         assert_eq!(lock(&it), poisoned);
         unlock(&it);

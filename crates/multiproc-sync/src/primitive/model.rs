@@ -83,7 +83,10 @@ fn handle_death(word: &RobustWord, id: u32, pending: bool) {
             return;
         }
         let marked = old & WAITERS | OWNER_DIED;
-        match word.0.compare_exchange(old, marked, Ordering::SeqCst, Ordering::SeqCst) {
+        match word
+            .0
+            .compare_exchange(old, marked, Ordering::SeqCst, Ordering::SeqCst)
+        {
             Ok(_) => break,
             Err(now) => old = now,
         }
@@ -93,7 +96,8 @@ fn handle_death(word: &RobustWord, id: u32, pending: bool) {
     }
 }
 
-fn step() {
+/// One step that does nothing: where a test lets a thread die between two accesses of its own.
+pub fn step() {
     let now = THREAD.with(|this| match this.steps_left.get() {
         Some(0) => true,
         Some(left) => {
@@ -211,7 +215,10 @@ pub struct RobustWord {
 
 impl RobustWord {
     pub(super) fn new() -> RobustWord {
-        RobustWord { word: AtomicU32::new(0), notes: std::array::from_fn(|_| AtomicU32::new(0)) }
+        RobustWord {
+            word: AtomicU32::new(0),
+            notes: std::array::from_fn(|_| AtomicU32::new(0)),
+        }
     }
 
     /// Announces that the calling thread is about to take, wait for, or release the word.
@@ -298,7 +305,9 @@ pub mod futex {
     }
 
     fn bucket() -> MutexGuard<'static, Bucket> {
-        BUCKET.lock().expect("no thread unwinds while it has the bucket")
+        BUCKET
+            .lock()
+            .expect("no thread unwinds while it has the bucket")
     }
 
     fn key(word: &AtomicU32) -> usize {
@@ -323,7 +332,10 @@ pub mod futex {
 
     fn sleep(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
         let mut bucket = bucket();
-        if words.iter().any(|(word, expected)| word.0.load(Ordering::SeqCst) != *expected) {
+        if words
+            .iter()
+            .any(|(word, expected)| word.0.load(Ordering::SeqCst) != *expected)
+        {
             return Woken::Look;
         }
         let can_time_out = deadline != Deadline::NEVER;
@@ -334,11 +346,20 @@ pub mod futex {
         bucket.next_ticket += 1;
         let bell = Arc::new(Condvar::new());
         let words = words.iter().map(|(word, _)| key(word)).collect();
-        bucket.asleep.push(Sleeper { words, can_time_out, bell: Arc::clone(&bell), ticket });
+        bucket.asleep.push(Sleeper {
+            words,
+            can_time_out,
+            bell: Arc::clone(&bell),
+            ticket,
+        });
         while bucket.asleep.iter().any(|sleeper| sleeper.ticket == ticket) {
             bucket = bell.wait(bucket).unwrap();
         }
-        if bucket.timed_out.contains(&ticket) { Woken::TimedOut } else { Woken::Look }
+        if bucket.timed_out.contains(&ticket) {
+            Woken::TimedOut
+        } else {
+            Woken::Look
+        }
     }
 
     /// Wakes at most `count` waiters of `word` and says how many there were.
@@ -347,7 +368,10 @@ pub mod futex {
         let mut bucket = bucket();
         let mut woken = 0;
         while woken < count as usize {
-            let Some(at) = bucket.asleep.iter().position(|sleeper| sleeper.words.contains(&key(word)))
+            let Some(at) = bucket
+                .asleep
+                .iter()
+                .position(|sleeper| sleeper.words.contains(&key(word)))
             else {
                 break;
             };
@@ -361,7 +385,11 @@ pub mod futex {
     pub fn pass_deadlines() {
         let mut bucket = bucket();
         bucket.deadlines_passed = true;
-        while let Some(at) = bucket.asleep.iter().position(|sleeper| sleeper.can_time_out) {
+        while let Some(at) = bucket
+            .asleep
+            .iter()
+            .position(|sleeper| sleeper.can_time_out)
+        {
             let sleeper = bucket.asleep.remove(at);
             bucket.timed_out.push(sleeper.ticket);
             sleeper.bell.notify_one();

@@ -1,7 +1,11 @@
 //! What the tests with real processes share: memory, children that are this very program, and the two
 //! numbers under a lock that show whether it excludes.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program has its own use for it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test program has its own use for it"
+)]
 #![expect(clippy::print_stdout, reason = "a test program tells what it has done")]
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -52,12 +56,20 @@ impl Shared {
 
     /// The turn of a taker that was told `held`.
     pub fn change(&self, actor: usize, work: u64, held: Held) {
-        let sum = || self.turns.iter().map(|turns| turns.load(Relaxed)).sum::<u64>();
+        let sum = || {
+            self.turns
+                .iter()
+                .map(|turns| turns.load(Relaxed))
+                .sum::<u64>()
+        };
         let other = self.inside.swap(std::process::id(), AcqRel);
         match held {
             Held::Sound => {
                 assert_eq!(other, 0, "two are inside");
-                assert_eq!([self.first.load(Relaxed), self.second.load(Relaxed)], [sum(); 2]);
+                assert_eq!(
+                    [self.first.load(Relaxed), self.second.load(Relaxed)],
+                    [sum(); 2]
+                );
             }
             Held::Poisoned { owner } => {
                 self.told_of.store(owner.unwrap_or(0), Relaxed);
@@ -76,7 +88,11 @@ impl Shared {
             std::hint::spin_loop();
         }
         add_one(&self.second);
-        assert_eq!(self.inside.swap(0, AcqRel), std::process::id(), "another came inside");
+        assert_eq!(
+            self.inside.swap(0, AcqRel),
+            std::process::id(),
+            "another came inside"
+        );
     }
 }
 
@@ -97,8 +113,14 @@ impl Memory {
     pub fn new() -> Memory {
         let file = map::create(size_of::<Shared>()).unwrap();
         // SAFETY: the descriptor is open. Children started from now on inherit it.
-        assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) }, 0);
-        Memory { mapping: Mapping::new(&file, size_of::<Shared>()).unwrap(), file }
+        assert_eq!(
+            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) },
+            0
+        );
+        Memory {
+            mapping: Mapping::new(&file, size_of::<Shared>()).unwrap(),
+            file,
+        }
     }
 
     /// Starts this program again, in the role of `role`.
@@ -131,7 +153,10 @@ impl Memory {
 
 /// Nanoseconds of the monotonic clock, the same for all processes.
 pub fn now() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `now` is live; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
