@@ -55,10 +55,8 @@ fn a_holder_that_comes_again_is_told_so() {
     let it = LockWord::default();
     assert_eq!(lock(&it), Held::Sound);
     // SAFETY: not taken.
-    assert_eq!(
-        unsafe { it.lock(Deadline::NEVER) },
-        Err(NotTaken::WouldDeadlock)
-    );
+    let again = unsafe { it.lock(Deadline::NEVER) };
+    assert_eq!(again, Err(NotTaken::WouldDeadlock));
     // SAFETY: not taken.
     assert_eq!(unsafe { it.try_lock() }, None);
     unlock(&it);

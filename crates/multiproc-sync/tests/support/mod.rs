@@ -113,10 +113,8 @@ impl Memory {
     pub fn new() -> Memory {
         let file = map::create(size_of::<Shared>()).unwrap();
         // SAFETY: the descriptor is open. Children started from now on inherit it.
-        assert_eq!(
-            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) },
-            0
-        );
+        let kept = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) };
+        assert_eq!(kept, 0);
         Memory {
             mapping: Mapping::new(&file, size_of::<Shared>()).unwrap(),
             file,
