@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`ANNOUNCE`] / [`READY`] | number of a function (4 bytes), encoded `FunctionRef` | nothing |
 //! | [`TASK`] / [`RETURNED`] … | ticket (4), number of a function (4), encoded argument | ticket (4), encoded result or what went wrong |
+//! | [`PING`] / [`READY`] | nothing | nothing |
 //! | [`EXIT`] | nothing | |
 //!
 //! A *ticket* counts the tasks sent to one worker. A worker takes tasks in the order sent, leaves out those
@@ -19,6 +20,8 @@ pub(crate) const ANNOUNCE: u16 = 1;
 pub(crate) const TASK: u16 = 2;
 /// Down: there will be no more tasks.
 pub(crate) const EXIT: u16 = 3;
+/// Down: to be answered by [`READY`].
+pub(crate) const PING: u16 = 4;
 
 /// Up: the worker can be sent tasks.
 pub(crate) const READY: u16 = 1;

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::Handles;
 use crate::protocol::{
-    ANNOUNCE, ARGUMENTS_LOST, CALLER, EXIT, HANDLES, HANDLES_FRAME, PANICKED, READY, RESULT_HEADER,
-    RESULT_LOST, RETURNED, TASK, TASK_HEADER, WATCHER,
+    ANNOUNCE, ARGUMENTS_LOST, CALLER, EXIT, HANDLES, HANDLES_FRAME, PANICKED, PING, READY,
+    RESULT_HEADER, RESULT_LOST, RETURNED, TASK, TASK_HEADER, WATCHER,
 };
 
 /// What a worker is given at its start.
@@ -41,6 +41,7 @@ fn serve(setup: Setup) -> Result<(), Failure> {
     while let Some(order) = worker.next()? {
         match order {
             Order::Announce(body) => worker.learn(&body)?,
+            Order::Ping => worker.put(READY, &[], &[])?,
             Order::Task { body, handles } => worker.work(&body, handles)?,
         }
     }
@@ -62,6 +63,7 @@ struct Worker {
 
 enum Order {
     Announce(Vec<u8>),
+    Ping,
     Task { body: Vec<u8>, handles: bool },
 }
 
@@ -101,6 +103,12 @@ impl Worker {
             let tag = record.tag();
             match tag & !HANDLES {
                 EXIT => return Ok(None),
+                PING => {
+                    if record.advance() {
+                        ring_both(&self.bells);
+                    }
+                    return Ok(Some(Order::Ping));
+                }
                 ANNOUNCE => {
                     let mut body = Vec::with_capacity(record.len());
                     record.append_to(&mut body);

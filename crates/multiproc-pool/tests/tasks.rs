@@ -27,7 +27,7 @@ fn map_gives_results_in_the_order_of_the_items() {
             .all(|(index, n)| *n as usize == index + 1)
     );
     assert!(pool.map(|n: u8| n, Vec::<u8>::new()).unwrap().is_empty());
-    let words = vec!["one".to_string(), "three".to_string()];
+    let words = ["one".to_string(), "three".to_string()];
     assert_eq!(
         pool.map(|word: String| word.len(), words.iter()).unwrap(),
         [3, 5]
@@ -191,7 +191,7 @@ fn shared_things_travel_both_ways() {
             .enumerate()
             .all(|(i, n)| *n == i as u64 * 2)
     );
-    let make = |n: u8| SharedArray::from_slice(&vec![n; 100]).unwrap();
+    let make = |n: u8| SharedArray::from_slice(&[n; 100]).unwrap();
     let made = pool.map(make, 0..50).unwrap();
     for (n, array) in made.iter().enumerate() {
         assert_eq!(array.to_vec().unwrap(), [u8::try_from(n).unwrap(); 100]);

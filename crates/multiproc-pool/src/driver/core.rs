@@ -1,10 +1,8 @@
 //! All state of a pool, behind one lock, and the pump that moves everything that can be moved.
 
-use std::sync::Weak;
 use std::time::Duration;
 
 use multiproc_process::function::FunctionRef;
-use multiproc_shm::Bells;
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Handoff, encode};
 
@@ -35,7 +33,6 @@ pub(crate) struct Core {
     /// Workers that are dead or dying, until they are reaped.
     corpses: Vec<Corpse>,
     functions: Vec<Vec<u8>>,
-    bells: Bells,
     phase: Phase,
     name: String,
     /// How many workers were ever started.
@@ -55,6 +52,8 @@ enum Seat {
     Taken(Box<Worker>),
     /// The next worker is to be started then.
     Vacant(Deadline),
+    /// It is being started.
+    Starting,
     /// There will be no next.
     Closed,
 }
@@ -66,7 +65,7 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
 impl Core {
-    pub(super) fn new(workers: usize, bells: Bells, name: String) -> Core {
+    pub(super) fn new(workers: usize, name: String) -> Core {
         Core {
             scheduler: Scheduler::new(workers),
             jobs: Vec::new(),
@@ -75,7 +74,6 @@ impl Core {
                 .collect(),
             corpses: Vec::new(),
             functions: Vec::new(),
-            bells,
             phase: Phase::Open,
             name,
             started: 0,
@@ -90,20 +88,35 @@ impl Core {
         self.phase.clone()
     }
 
-    /// Starts a worker in every vacant seat.
-    pub(super) fn start_all(&mut self, driver: &Weak<Driver>) -> Result<(), Error> {
-        for seat in 0..self.seats.len() {
-            self.start(seat, driver)?;
+    /// The seats for which it is time to start a worker, which are then waited for, with its name.
+    pub(super) fn due(&mut self) -> Vec<(usize, String)> {
+        let mut due = Vec::new();
+        for (seat, place) in self.seats.iter_mut().enumerate() {
+            if matches!(place, Seat::Vacant(when) if when.has_passed()) {
+                *place = Seat::Starting;
+                self.started += 1;
+                due.push((seat, format!("{}-{}", self.name, self.started)));
+            }
         }
-        Ok(())
+        due
     }
 
-    fn start(&mut self, seat: usize, driver: &Weak<Driver>) -> Result<(), Error> {
-        self.started += 1;
-        let name = format!("{}-{}", self.name, self.started);
-        let worker = Worker::start(name, &self.bells, Weak::clone(driver))?;
-        self.seats[seat] = Seat::Taken(Box::new(worker));
-        Ok(())
+    /// A worker was started for a seat, or could not be.
+    pub(super) fn seat(&mut self, seat: usize, started: Result<Worker, Error>) {
+        let ended = !matches!(self.phase, Phase::Open | Phase::Closed);
+        match started {
+            Ok(worker) if ended => {
+                worker.kill();
+                self.seats[seat] = Seat::Closed;
+                self.corpses.push(worker.end(false).corpse);
+            }
+            Ok(worker) => self.seats[seat] = Seat::Taken(Box::new(worker)),
+            Err(_) if ended => self.seats[seat] = Seat::Closed,
+            Err(error) => {
+                self.seats[seat] = Seat::Vacant(Deadline::now());
+                self.start_failed(seat, error.to_string());
+            }
+        }
     }
 
     pub(super) fn add_function(&mut self, reference: &FunctionRef) -> Result<u32, TaskError> {
@@ -174,7 +187,7 @@ impl Core {
         }
         self.fail_all(&TaskError::Cancelled);
         for seat in &mut self.seats {
-            if !matches!(seat, Seat::Taken(_)) {
+            if matches!(seat, Seat::Vacant(_)) {
                 *seat = Seat::Closed;
             }
         }
@@ -225,9 +238,13 @@ impl Core {
         let mut done = false;
         for seat in 0..self.seats.len() {
             done |= self.hear(seat);
-            done |= self.see_to_death(seat);
+            if self.is_dead(seat) {
+                done |= self.see_to_death(seat);
+                // Starting another is the pool's own thread's to do.
+                driver.attract_attention();
+            }
         }
-        self.refill(driver);
+        self.relieve();
         self.scheduler.try_again();
         self.dispatch();
         self.level();
@@ -291,12 +308,12 @@ impl Core {
         true
     }
 
+    fn is_dead(&self, seat: usize) -> bool {
+        matches!(&self.seats[seat], Seat::Taken(worker) if worker.is_dead())
+    }
+
     /// A worker that has died: its started task is lost, the others are sent again, its seat is free.
     fn see_to_death(&mut self, seat: usize) -> bool {
-        let dead = matches!(&self.seats[seat], Seat::Taken(worker) if worker.is_dead());
-        if !dead {
-            return false;
-        }
         // What it has said before is not lost with it.
         let mut done = self.hear(seat);
         let closed = self.phase != Phase::Open && self.phase != Phase::Closed;
@@ -355,18 +372,6 @@ impl Core {
         }
     }
 
-    /// Starts workers where they are missing and it is time to.
-    fn refill(&mut self, driver: &Driver) {
-        for seat in 0..self.seats.len() {
-            if !matches!(self.seats[seat], Seat::Vacant(when) if when.has_passed()) {
-                continue;
-            }
-            if let Err(error) = self.start(seat, &driver.this) {
-                self.start_failed(seat, error.to_string());
-            }
-        }
-    }
-
     /// When the next worker is to be started, if one is waited for.
     pub(super) fn next_start(&self) -> Deadline {
         let vacant = self.seats.iter().filter_map(|seat| match seat {
@@ -409,6 +414,50 @@ impl Core {
         }
     }
 
+    /// Takes everything back from workers that have not looked at it for too long while others have nothing:
+    /// stopped ones, say. They get no more until they answer.
+    fn relieve(&mut self) {
+        if !self.scheduler.has_idle() {
+            return;
+        }
+        for seat in 0..self.seats.len() {
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                continue;
+            };
+            if !self
+                .scheduler
+                .oldest(seat)
+                .is_some_and(|sent| worker.is_stuck_at(sent.mark))
+            {
+                continue;
+            }
+            while let Some(youngest) = self.scheduler.youngest(seat)
+                && worker.revoke(youngest.mark)
+            {
+                self.scheduler.took_back(seat);
+            }
+            if self.scheduler.count(seat) == 0 && worker.ping() {
+                self.scheduler.suspend(seat);
+            }
+        }
+    }
+
+    /// When to look again whether a worker is stuck. Only while another has nothing to do.
+    pub(super) fn next_look(&mut self) -> Deadline {
+        let mut next = Deadline::NEVER;
+        if !self.scheduler.has_idle() {
+            return next;
+        }
+        for (seat, place) in self.seats.iter_mut().enumerate() {
+            if let Seat::Taken(worker) = place
+                && let Some(oldest) = self.scheduler.oldest(seat)
+            {
+                next = next.or(worker.look_at(oldest.mark));
+            }
+        }
+        next
+    }
+
     /// Gives workers that have nothing what others have not started.
     fn level(&mut self) {
         let mut passed_over = vec![];
@@ -436,7 +485,7 @@ impl Core {
             match seat {
                 Seat::Taken(worker) => worker.dismiss(),
                 Seat::Vacant(_) => *seat = Seat::Closed,
-                Seat::Closed => {}
+                Seat::Starting | Seat::Closed => {}
             }
         }
     }

@@ -29,6 +29,7 @@ use crate::job::{Arguments, Job};
 use crate::protocol::BELLS;
 use crate::scheduler::JobId;
 pub(crate) use core::{Core, Phase};
+use worker::Worker;
 
 /// A pool, shared by its handle, its tasks' handles and its own thread.
 pub(crate) struct Driver {
@@ -49,7 +50,7 @@ impl Driver {
     pub(crate) fn start(workers: usize, name: String) -> Result<Arc<Driver>, Error> {
         let bells = Bells::create(BELLS)?;
         let driver = Arc::new_cyclic(|this| Driver {
-            core: Mutex::new(Core::new(workers, bells.clone(), name)),
+            core: Mutex::new(Core::new(workers, name)),
             changed: Condvar::new(),
             bells,
             attention: AtomicU32::new(0),
@@ -57,13 +58,33 @@ impl Driver {
             watcher: Mutex::new(None),
             this: this.clone(),
         });
-        // Where the fourth cannot be started, the first three are ended.
-        let started = driver.lock().start_all(&driver.this);
+        let started = driver.start_first_workers();
         if let Err(error) = started.and_then(|()| Ok(driver.start_watcher()?)) {
+            // Where the fourth cannot be started, the first three are ended; whoever reaps the others
+            // reaps them.
             driver.lock().end_all();
             return Err(error);
         }
         Ok(driver)
+    }
+
+    fn start_first_workers(&self) -> Result<(), Error> {
+        let due = self.lock().due();
+        for (seat, name) in due {
+            let worker = Worker::start(name, &self.bells, Weak::clone(&self.this))?;
+            self.lock().seat(seat, Ok(worker));
+        }
+        Ok(())
+    }
+
+    /// Starts the workers that are missing and due. Not under the lock, since a start takes longer than
+    /// everything that is done under it.
+    fn start_due_workers(&self) {
+        let due = self.lock().due();
+        for (seat, name) in due {
+            let started = Worker::start(name, &self.bells, Weak::clone(&self.this));
+            self.lock().seat(seat, started);
+        }
     }
 
     fn start_watcher(self: &Arc<Driver>) -> io::Result<()> {

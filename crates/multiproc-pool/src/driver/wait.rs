@@ -4,7 +4,6 @@
 //! more, and sleeps on the callers' bell. The others sleep until it tells them.
 
 use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
 
 use multiproc_shm::ring::Spin;
 use multiproc_sys::clock::Deadline;
@@ -73,8 +72,9 @@ impl Driver {
         self.bells.withdraw(WATCHER);
         let asleep = self.bells.declare(CALLER);
         if core.park() && !core.has_news() {
+            let until = deadline.or(core.next_look());
             drop(core);
-            futex::wait(self.bells.word(CALLER), asleep, deadline);
+            futex::wait(self.bells.word(CALLER), asleep, until);
             core = self.lock();
         }
         self.bells.withdraw(CALLER);
@@ -103,11 +103,8 @@ impl Driver {
         if done && followers {
             self.changed.notify_all();
         }
-        if driven {
-            self.bells.word(CALLER).load(Ordering::Relaxed);
-            if done {
-                self.bells.ring(CALLER);
-            }
+        if done && driven {
+            self.bells.ring(CALLER);
         }
     }
 }

@@ -27,6 +27,11 @@ impl Driver {
                 self.tell(core, true);
                 continue;
             }
+            if core.next_start().has_passed() {
+                drop(core);
+                self.start_due_workers();
+                continue;
+            }
             core.watching = true;
             let bell = if core.driven {
                 self.bells.word(WATCHER).load(Ordering::Relaxed)
@@ -36,6 +41,11 @@ impl Driver {
             let busy = !core.driven && (!core.park() || core.has_news());
             if !busy {
                 let until = core.next_start();
+                let until = if core.driven {
+                    until
+                } else {
+                    until.or(core.next_look())
+                };
                 // The two words before them leave room for so many; further ones are told of by the
                 // thread that reaps them.
                 let deaths: Vec<(Lane, u32)> = core

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use multiproc_process::{ExitStatus, Process};
 use multiproc_shm::ring::{Assembler, Consumer, Outgoing, Position, Producer, PushError};
@@ -15,7 +16,7 @@ use super::Driver;
 use crate::error::{Error, Kind, TaskError};
 use crate::job::{Handles, Job};
 use crate::protocol::{
-    ANNOUNCE, ARGUMENTS_LOST, EXIT, HANDLES, HANDLES_FRAME, PANICKED, READY, RESULT_HEADER,
+    ANNOUNCE, ARGUMENTS_LOST, EXIT, HANDLES, HANDLES_FRAME, PANICKED, PING, READY, RESULT_HEADER,
     RESULT_LOST, RETURNED, RING, TASK, TASK_HEADER,
 };
 use crate::worker::{self, Setup};
@@ -41,11 +42,17 @@ pub(super) struct Worker {
     partial: Option<Outgoing<Vec<u8>>>,
     known: HashSet<u32>,
     next_ticket: u32,
+    /// A task that was seen not to be started, and from when on that is too long.
+    waiting: Option<(u32, Deadline)>,
     ready: bool,
     dismissed: bool,
     /// Why it is not listened to any more.
     distrusted: Option<String>,
 }
+
+/// So long a worker may take to start a task while another has none. Waking up takes some ten microseconds
+/// where a processor is free, and some milliseconds where others want it too.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Whether a task was sent.
 pub(super) enum Push {
@@ -114,6 +121,7 @@ impl Worker {
             partial: None,
             known: HashSet::new(),
             next_ticket: 0,
+            waiting: None,
             ready: false,
             dismissed: false,
             distrusted: None,
@@ -222,9 +230,42 @@ impl Worker {
 
     /// Takes a task back; false where the worker has started it.
     pub(super) fn revoke(&mut self, mark: Mark) -> bool {
-        // One that is partly in the ring stays until it is wholly there: its rest follows.
-        let partial = self.partial.as_ref().and_then(Outgoing::position);
-        partial != Some(mark.position) && self.tasks.revoke(mark.position)
+        if !self.tasks.revoke(mark.position) {
+            return false;
+        }
+        // The worker passes over what is there of it, and the rest never comes.
+        self.partial
+            .take_if(|outgoing| outgoing.position() == Some(mark.position));
+        true
+    }
+
+    /// Notes whether the task, its oldest, is not started yet. From when on that is too long.
+    pub(super) fn look_at(&mut self, mark: Mark) -> Deadline {
+        if self.tasks.is_claimed(mark.position) {
+            self.waiting = None;
+            return Deadline::NEVER;
+        }
+        match self.waiting {
+            Some((ticket, until)) if ticket == mark.ticket => until,
+            _ => {
+                let until = Deadline::after(PATIENCE);
+                self.waiting = Some((mark.ticket, until));
+                until
+            }
+        }
+    }
+
+    /// Whether the task, its oldest, has not been started for too long.
+    pub(super) fn is_stuck_at(&mut self, mark: Mark) -> bool {
+        let noted = self
+            .waiting
+            .is_some_and(|(ticket, until)| ticket == mark.ticket && until.has_passed());
+        noted && self.look_at(mark) != Deadline::NEVER
+    }
+
+    /// Asks for a sign of life; false where there is no room to.
+    pub(super) fn ping(&mut self) -> bool {
+        self.tasks.push(&[], PING).is_ok()
     }
 
     /// Tells the worker that there will be no more tasks.

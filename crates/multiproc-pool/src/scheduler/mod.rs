@@ -158,6 +158,18 @@ impl<M: Copy> Scheduler<M> {
         worker.full = false;
     }
 
+    /// A worker is to be sent nothing until it is [`ready`](Self::ready) again.
+    pub(crate) fn suspend(&mut self, worker: usize) {
+        self.workers[worker].ready = false;
+    }
+
+    /// Whether some worker could be sent tasks and has none.
+    pub(crate) fn has_idle(&self) -> bool {
+        self.workers
+            .iter()
+            .any(|worker| worker.ready && worker.has.is_empty())
+    }
+
     /// The next task to send, and to whom. It stays the next until [`sent`](Self::sent), or until its
     /// worker is [`full`](Self::full).
     pub(crate) fn next(&mut self) -> Option<(usize, TaskId)> {
@@ -258,9 +270,12 @@ impl<M: Copy> Scheduler<M> {
     /// most, of at least two, of whom `passed_over` does not say that nothing is to be had there; and how
     /// many.
     pub(crate) fn victim(&self, passed_over: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
+        if self.has_queued() {
+            return None;
+        }
         let idle = |worker: &Worker<M>| worker.ready && worker.has.is_empty();
         let idle = self.workers.iter().filter(|worker| idle(worker)).count();
-        if idle == 0 || self.has_queued() {
+        if idle == 0 {
             return None;
         }
         let candidates = self.workers.iter().enumerate();

@@ -1,5 +1,9 @@
 //! What the pool's tests share.
-#![allow(dead_code, reason = "each test program uses some of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test program uses some of it"
+)]
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@
 //! silently (`MSG_CTRUNC`).
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::clock::Deadline;
@@ -118,26 +119,31 @@ impl Socket {
     /// `InvalidData` for a message that no [`send`](Self::send) makes or whose handles did not all
     /// arrive, and what `recvmsg` answers. Handles that did arrive are closed.
     pub fn receive(&self, buffer: &mut Vec<u8>, deadline: Deadline) -> io::Result<Received> {
-        buffer.resize(COUNT + MAX_BYTES, 0);
+        buffer.clear();
+        buffer.reserve(COUNT + MAX_BYTES);
         let mut handles = Vec::new();
-        let Some(length) = self.receive_packet(buffer, &mut handles, deadline)? else {
+        let room = buffer.spare_capacity_mut();
+        let Some(length) = self.receive_packet(room, &mut handles, deadline)? else {
             return Ok(Received::TimedOut);
         };
+        // SAFETY: the kernel has written as many bytes of the spare capacity.
+        unsafe { buffer.set_len(length) };
         if length == 0 {
-            buffer.clear();
             return Ok(Received::End);
         }
         let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed message on a private socket");
         let count: [u8; COUNT] =
-            buffer[..length].first_chunk().copied().ok_or_else(malformed)?;
+            buffer.first_chunk().copied().ok_or_else(malformed)?;
         let expected = u32::from_le_bytes(count) as usize;
         if expected > MAX_HANDLES {
             return Err(malformed());
         }
         while handles.len() < expected {
             let before = handles.len();
-            let mut again = [0; COUNT];
+            let mut again = [MaybeUninit::new(0); COUNT];
             let more = self.receive_packet(&mut again, &mut handles, deadline)?;
+            // SAFETY: initialised above.
+            let again = again.map(|byte| unsafe { byte.assume_init() });
             if more != Some(COUNT) || again != count || handles.len() == before {
                 return Err(malformed());
             }
@@ -145,7 +151,6 @@ impl Socket {
         if handles.len() > expected {
             return Err(malformed());
         }
-        buffer.truncate(length);
         buffer.drain(..COUNT);
         Ok(Received::Message(handles))
     }
@@ -192,7 +197,7 @@ impl Socket {
     /// The length of the packet, 0 at the end; `None` at the deadline.
     fn receive_packet(
         &self,
-        buffer: &mut [u8],
+        buffer: &mut [MaybeUninit<u8>],
         handles: &mut Vec<OwnedFd>,
         deadline: Deadline,
     ) -> io::Result<Option<usize>> {
@@ -259,7 +264,7 @@ impl From<OwnedFd> for Socket {
 }
 
 fn option<T: Copy>(fd: &OwnedFd, name: libc::c_int) -> io::Result<T> {
-    let mut value = std::mem::MaybeUninit::<T>::uninit();
+    let mut value = MaybeUninit::<T>::uninit();
     let mut length = libc::socklen_t::try_from(size_of::<T>()).expect("small");
     // SAFETY: `value` has room for `length` bytes.
     check(unsafe {
