@@ -27,7 +27,7 @@ const KIND: u32 = 1;
 /// use multiproc_shm::SharedArray;
 ///
 /// let array = SharedArray::from_slice(&[2, 3, 4])?;
-/// array.lock()?[0] = 20;
+/// array.lock().unwrap()[0] = 20;
 /// assert_eq!(array.to_vec()?, [20, 3, 4]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -17,7 +17,7 @@ use crate::array::{ArrayGuard, SharedArray};
 /// use multiproc_shm::SharedValue;
 ///
 /// let counter = SharedValue::new(5)?;
-/// *counter.lock()? += 1;
+/// *counter.lock().unwrap() += 1;
 /// assert_eq!(counter.get()?, 6);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
