@@ -42,7 +42,10 @@ fn serve(setup: Setup) -> Result<(), Failure> {
         match order {
             Order::Announce(body) => worker.learn(&body)?,
             Order::Ping => worker.put(READY, &[], &[])?,
-            Order::Task { body, handles } => worker.work(&body, handles)?,
+            Order::Task { body, handles } => {
+                worker.work(&body, handles)?;
+                worker.body = kept(body);
+            }
         }
     }
     Ok(())
@@ -57,6 +60,8 @@ struct Worker {
     results: Producer<Block>,
     incoming: Assembler,
     functions: Vec<Option<Result<Callable, String>>>,
+    /// Kept for the next argument and the next result.
+    body: Vec<u8>,
     result: Vec<u8>,
     spin: Spin,
 }
@@ -88,6 +93,7 @@ impl Worker {
             results,
             incoming: Assembler::default(),
             functions: Vec::new(),
+            body: Vec::new(),
             result: Vec::new(),
             spin: Spin::new(),
         })
@@ -131,8 +137,17 @@ impl Worker {
         }
     }
 
-    /// The rest of a claimed task, whose first record is the next.
+    /// A claimed task, whose first record is the next.
     fn receive(&mut self) -> Result<Vec<u8>, Failure> {
+        if let Some(record) = self.tasks.peek()?.filter(|record| !record.has_more()) {
+            let mut body = std::mem::take(&mut self.body);
+            body.clear();
+            record.append_to(&mut body);
+            if record.advance() {
+                ring_both(&self.bells);
+            }
+            return Ok(body);
+        }
         loop {
             let Some(record) = self.tasks.peek()? else {
                 self.rest();
@@ -222,9 +237,7 @@ impl Worker {
             Outcome::ArgumentsLost(why) => self.put(ARGUMENTS_LOST, ticket, why.as_bytes())?,
             Outcome::ResultLost(why) => self.put(RESULT_LOST, ticket, why.as_bytes())?,
         }
-        if result.capacity() <= KEPT {
-            self.result = result;
-        }
+        self.result = kept(result);
         Ok(())
     }
 
@@ -306,8 +319,16 @@ impl Worker {
     }
 }
 
-/// A buffer for results that has grown beyond this is not kept for the next.
-const KEPT: usize = 1 << 20;
+/// A buffer for the next use, unless it has grown beyond what is worth keeping.
+fn kept(buffer: Vec<u8>) -> Vec<u8> {
+    const MOST: usize = 1 << 20;
+    if buffer.capacity() <= MOST {
+        buffer
+    } else {
+        Vec::new()
+    }
+}
+
 /// More functions than any program has.
 const MAX_FUNCTIONS: usize = 1 << 20;
 

@@ -2,10 +2,11 @@
 //!
 //! # State
 //!
-//! | word | meaning |
+//! | bits | meaning |
 //! |---|---|
-//! | bit 0 | its owner sleeps, or is about to |
-//! | the rest | how often it was rung while its owner slept |
+//! | 0 | [`PARKED`]: its owner sleeps, or is about to |
+//! | 1 | [`RUNG`]: a wake-up was sent, and has arrived, since the owner declared that |
+//! | the rest | counts declarations and rings, so that no value comes back soon |
 //!
 //! # Invariants
 //!
@@ -13,8 +14,11 @@
 //!    while the word is as it was declared. A ringer does what the owner waits for, passes a fence, and
 //!    looks at the word. Of two fences one comes first: the owner sees what was done, or the ringer sees
 //!    the declaration.
-//! 2. A ringer that sees the declaration changes the word and wakes, whether or not somebody else has: one
-//!    that is stopped or killed between the two keeps nobody from being woken by the next.
+//! 2. A ringer that sees `PARKED` without `RUNG` changes the word, wakes, and only then sets `RUNG`. So one
+//!    that is stopped or killed in between keeps nobody from being woken by the next; and of many
+//!    that ring while the owner is on its way, most make no system call.
+//! 3. `RUNG` is set only in the value that its setter's own ring has left. That value is gone for good once
+//!    the owner withdraws: a late setter does nothing.
 //!
 //! # Death
 //!
@@ -29,7 +33,8 @@ use serde::{Deserialize, Serialize};
 use crate::block::Block;
 
 const PARKED: u32 = 1;
-const ONE_RING: u32 = 2;
+const RUNG: u32 = 2;
+const ONE: u32 = 4;
 /// Bells of one block lie on lines of their own.
 const STRIDE: usize = 128;
 
@@ -58,11 +63,15 @@ impl Bells {
     #[inline]
     pub fn ring_after_fence(&self, number: usize) {
         let word = self.word(number);
-        // Relaxed: the fence orders it (Invariant 1).
-        if word.load(Ordering::Relaxed) & PARKED != 0 {
-            // Relaxed: carries no data; what was done is published by itself.
-            word.fetch_add(ONE_RING, Ordering::Relaxed);
+        // Relaxed, here and below: carries no data; the fence orders it (Invariant 1).
+        if word.load(Ordering::Relaxed) & (PARKED | RUNG) == PARKED {
+            let rung = word.fetch_add(ONE, Ordering::Relaxed).wrapping_add(ONE);
             futex::wake(word, u32::MAX);
+            if rung & PARKED != 0 {
+                // Where it fails somebody else has rung, or the owner is awake.
+                let _seen =
+                    word.compare_exchange(rung, rung | RUNG, Ordering::Relaxed, Ordering::Relaxed);
+            }
         }
     }
 
@@ -71,14 +80,23 @@ impl Bells {
     #[must_use]
     pub fn declare(&self, number: usize) -> u32 {
         let word = self.word(number);
-        let before = word.fetch_or(PARKED, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        before | PARKED
+        let mut now = word.load(Ordering::Relaxed);
+        loop {
+            let declared = (now & !RUNG).wrapping_add(ONE) | PARKED;
+            match word.compare_exchange(now, declared, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    fence(Ordering::SeqCst);
+                    return declared;
+                }
+                Err(changed) => now = changed,
+            }
+        }
     }
 
     /// Withdraws the declaration.
     pub fn withdraw(&self, number: usize) {
-        self.word(number).fetch_and(!PARKED, Ordering::Relaxed);
+        self.word(number)
+            .fetch_and(!(PARKED | RUNG), Ordering::Relaxed);
     }
 
     /// The word on which the owner sleeps.

@@ -1,6 +1,5 @@
 //! One worker, as its parent holds it.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -40,7 +39,8 @@ pub(super) struct Worker {
     incoming: Assembler,
     /// A large task of which a part is in the ring.
     partial: Option<Outgoing<Vec<u8>>>,
-    known: HashSet<u32>,
+    /// Whether the worker knows the function of that number.
+    known: Vec<bool>,
     next_ticket: u32,
     /// A task that was seen not to be started, and from when on that is too long.
     waiting: Option<(u32, Deadline)>,
@@ -119,7 +119,7 @@ impl Worker {
             link,
             incoming: Assembler::default(),
             partial: None,
-            known: HashSet::new(),
+            known: Vec::new(),
             next_ticket: 0,
             waiting: None,
             ready: false,
@@ -138,11 +138,13 @@ impl Worker {
         if self.partial.is_some() || self.dismissed || self.distrusted.is_some() {
             return Push::Full;
         }
-        if !self.known.contains(&function) {
-            match self.tasks.push(&[announcement], ANNOUNCE) {
-                Ok(_) => self.known.insert(function),
-                Err(error) => return self.refused(error),
-            };
+        if self.known.get(function as usize) != Some(&true) {
+            if let Err(error) = self.tasks.push(&[announcement], ANNOUNCE) {
+                return self.refused(error);
+            }
+            let known = function as usize + 1;
+            self.known.resize(self.known.len().max(known), false);
+            self.known[function as usize] = true;
         }
         let ticket = self.next_ticket.to_le_bytes();
         let number = function.to_le_bytes();
