@@ -66,9 +66,21 @@ struct ThreadList {
 }
 
 thread_local! {
-    static LIST: RefCell<Option<ThreadList>> = const { RefCell::new(None) };
-    /// The thread's id and the count of forks it was read at.
-    static THREAD: Cell<(u32, u32)> = const { Cell::new((0, u32::MAX)) };
+    /// The thread's list; null before its first use and after its end.
+    static CURRENT: Cell<*const ThreadList> = const { Cell::new(ptr::null()) };
+    /// Ends it with the thread.
+    static OWNED: Cell<Option<Owned>> = const { Cell::new(None) };
+}
+
+/// Points to a list from `Box::into_raw`, which is used through `CURRENT` while this value lives.
+struct Owned(*mut ThreadList);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        CURRENT.set(ptr::null());
+        // SAFETY: from `Box::into_raw`, and not reachable any more.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
 }
 
 /// Counts the forks this process descends from. A forked child has a new thread id and an empty
@@ -89,18 +101,13 @@ fn forks() -> u32 {
 }
 
 /// The calling thread's id, as it stands in a word that it holds.
+///
+/// # Panics
+/// If [`available`] is an error.
 #[must_use]
+#[inline]
 pub fn thread_id() -> u32 {
-    let forks = forks();
-    THREAD.with(|thread| {
-        let (mut id, read_at) = thread.get();
-        if read_at != forks {
-            // SAFETY: takes no pointer.
-            id = unsafe { libc::gettid() }.cast_unsigned();
-            thread.set((id, forks));
-        }
-        id
-    })
+    with_list(|list| list.thread_id)
 }
 
 /// Whether a thread of this id lives in this process.
@@ -128,6 +135,11 @@ pub fn available() -> io::Result<()> {
     }
 }
 
+fn kernel_thread_id() -> u32 {
+    // SAFETY: takes no pointer.
+    unsafe { libc::gettid() }.cast_unsigned()
+}
+
 /// The calling thread's list head, where it describes nodes laid out as ours.
 fn head() -> Option<&'static Head> {
     let mut head: *const Head = ptr::null();
@@ -152,6 +164,7 @@ impl RobustWord {
     ///
     /// # Panics
     /// If [`available`] is an error, or the thread holds [`MAX_HELD`] words.
+    #[inline]
     pub fn announce(&self) {
         with_list(|list| {
             let held = list.held.borrow().len();
@@ -163,6 +176,7 @@ impl RobustWord {
     }
 
     /// Ends what [`announce`](Self::announce) began.
+    #[inline]
     pub fn retract(&self) {
         compiler_fence(Ordering::SeqCst);
         with_list(|list| list.head.pending.set(0));
@@ -174,6 +188,7 @@ impl RobustWord {
     /// # Safety
     /// The word stays mapped at this address until it is [unlinked](Self::unlink) by this thread, or
     /// the thread has ended; and it is not in the list.
+    #[inline]
     pub unsafe fn link(&self) {
         with_list(|list| {
             let mut held = list.held.borrow_mut();
@@ -193,6 +208,7 @@ impl RobustWord {
     /// Takes the word out of the list and announces it, before its release. Says whether the calling
     /// thread had it there.
     #[must_use]
+    #[inline]
     pub fn unlink(&self) -> bool {
         with_list(|list| {
             let mut held = list.held.borrow_mut();
@@ -237,19 +253,28 @@ fn node_of(word: *const RobustWord) -> usize {
     word.addr() + offset_of!(RobustWord, next)
 }
 
+#[inline]
 fn with_list<R>(run: impl FnOnce(&ThreadList) -> R) -> R {
-    LIST.with(|slot| {
-        let forks = forks();
-        let fresh = slot.borrow().as_ref().is_some_and(|list| list.forks == forks);
-        if !fresh {
-            let list = ThreadList::join(forks).expect("multiproc_sys::robust::available() was an error");
-            // After a fork the old list is the parent's: its head is ours now and already empty.
-            if let Some(inherited) = slot.replace(Some(list)) {
-                inherited.forget();
-            }
-        }
-        run(slot.borrow().as_ref().expect("just entered"))
-    })
+    // SAFETY: null, or a list that lives until the thread ends or forks.
+    match unsafe { CURRENT.get().as_ref() } {
+        // Relaxed: see `FORKS`.
+        Some(list) if list.forks == FORKS.load(Ordering::Relaxed) => run(list),
+        _ => run(join_list()),
+    }
+}
+
+/// Gives the calling thread a list: at its first use, and at the first after a fork.
+#[cold]
+#[inline(never)]
+fn join_list<'a>() -> &'a ThreadList {
+    let list = ThreadList::join(forks()).expect("multiproc_sys::robust::available() was an error");
+    let list = Box::into_raw(Box::new(list));
+    // A thread that is past the end of its thread-local values keeps the list until it is gone.
+    // A list of before a fork takes nothing out of the parent's, whose head is ours now and empty.
+    let _kept = OWNED.try_with(|owned| drop(owned.replace(Some(Owned(list)))));
+    CURRENT.set(list);
+    // SAFETY: just made, and kept as long as `CURRENT` points to it.
+    unsafe { &*list }
 }
 
 impl ThreadList {
@@ -271,13 +296,7 @@ impl ThreadList {
         set_prev(first, back_word.node(), list_itself);
         compiler_fence(Ordering::SeqCst);
         head.first.set(front_word.node());
-        Some(ThreadList { head, thread_id: thread_id(), forks, held: RefCell::default(), front, back })
-    }
-
-    /// For a list that a fork has left behind: nothing in it is this process's.
-    fn forget(mut self) {
-        self.held.get_mut().clear();
-        self.forks = u32::MAX;
+        Some(ThreadList { head, thread_id: kernel_thread_id(), forks, held: RefCell::default(), front, back })
     }
 }
 
@@ -313,7 +332,7 @@ impl Drop for ThreadList {
         if self.forks != forks() || !self.held.borrow().is_empty() {
             return;
         }
-        debug_assert_eq!(self.thread_id, thread_id(), "a list is dropped by its own thread");
+        debug_assert_eq!(self.thread_id, kernel_thread_id(), "a list is dropped by its own thread");
         // SAFETY: the anchors are freed only below.
         let front = unsafe { self.front.as_ref() };
         // SAFETY: as above.

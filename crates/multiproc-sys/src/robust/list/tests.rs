@@ -145,7 +145,7 @@ fn a_thread_that_holds_nothing_leaves_the_list_as_it_was() {
             release(&word);
             assert_eq!(walk().len(), 3);
             // What the end of the thread does.
-            LIST.with(|list| drop(list.take()));
+            OWNED.with(|owned| drop(owned.take()));
             assert_eq!(walk().len(), 1);
             kept.unlock();
             assert_eq!(walk().len(), 0);
