@@ -17,7 +17,7 @@ struct Reaper {
 
 static REAPER: OnceLock<Reaper> = OnceLock::new();
 
-/// Has `child` reaped when it ends.
+/// Has `child` reaped when it ends; it may be watched already.
 ///
 /// # Errors
 /// Where the thread cannot be started or the child not be watched; it is then reaped by whoever asks for
@@ -28,8 +28,13 @@ pub(crate) fn watch(child: &Arc<Child>) -> io::Result<()> {
     let reaper = reaper()?;
     let key = KEYS.fetch_add(1, Ordering::Relaxed);
     reaper.children().insert(key, Arc::clone(child));
-    reaper.set.add(child.waiter(), key).inspect_err(|_| {
+    reaper.set.add(child.waiter(), key).or_else(|error| {
         reaper.children().remove(&key);
+        match error.kind() {
+            // Under the key of an earlier call.
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        }
     })
 }
 

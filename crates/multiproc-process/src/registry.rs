@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -91,7 +92,10 @@ impl Child {
             let at_end = std::mem::take(&mut state.at_end);
             drop(state);
             children().retain(|child| !Arc::ptr_eq(child, self));
-            at_end.into_iter().for_each(|run| run());
+            for run in at_end {
+                // Whose panic this is has been told by the panic hook; the others still have to be called.
+                let _panicked = panic::catch_unwind(AssertUnwindSafe(run));
+            }
         }
         Ok(status)
     }

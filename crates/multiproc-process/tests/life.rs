@@ -273,12 +273,12 @@ fn a_dropped_child_runs_on_and_is_reaped() {
     let (mut input, output) = std::io::pipe().unwrap();
     let child = Process::builder()
         .stdout(output)
-        .spawn(|()| println!("still here"), ())
+        .spawn(|()| print!("still here"), ())
         .unwrap();
     drop(child);
     let mut printed = String::new();
     input.read_to_string(&mut printed).unwrap();
-    assert_eq!(printed, "still here\n");
+    assert_eq!(printed, "still here");
     drop(input);
     oracle.finish();
 }
@@ -294,6 +294,21 @@ fn the_end_is_told_once_on_another_thread() {
     assert_eq!(told.recv_timeout(LIMIT), Ok(1));
     drop(tell);
     assert!(told.recv_timeout(LIMIT).is_err(), "told once");
+    oracle.finish();
+}
+
+#[test]
+fn each_who_asks_is_told_of_the_end_whatever_another_does() {
+    let oracle = oracle();
+    let (tell, told) = std::sync::mpsc::channel();
+    let child = Process::spawn(idle, ()).unwrap();
+    child.on_end(|| panic!("a careless listener")).unwrap();
+    child.on_end(move || tell.send(1).unwrap()).unwrap();
+    child.kill().unwrap();
+    assert_eq!(told.recv_timeout(LIMIT), Ok(1));
+    drop(child);
+    // The thread that told them goes on: it reaps the next one, which the oracle sees.
+    drop(Process::spawn(|()| (), ()).unwrap());
     oracle.finish();
 }
 
