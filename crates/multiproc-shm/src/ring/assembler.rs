@@ -102,6 +102,25 @@ impl Assembler {
         std::mem::take(&mut self.message)
     }
 
+    /// Gives back a buffer from [`Assembler::take`], for the next message to use.
+    pub fn give_back(&mut self, buffer: Vec<u8>) {
+        if self.state == Progress::Whole {
+            self.message = buffer;
+        }
+    }
+
+    /// What has come of a message of which more is to come.
+    #[must_use]
+    pub fn begun(&self) -> Option<&[u8]> {
+        (self.state == Progress::Begun).then_some(&*self.message)
+    }
+
+    /// Goes on with a message of which this much has come elsewhere.
+    pub fn resume(&mut self, begun: Vec<u8>) {
+        self.message = begun;
+        self.state = Progress::Begun;
+    }
+
     /// Forgets the message.
     pub fn discard(&mut self) {
         if self.message.capacity() > KEPT {
