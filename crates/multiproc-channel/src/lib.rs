@@ -1,1 +1,50 @@
-//! placeholder
+//! Typed channels between processes.
+//!
+//! [`channel`] makes one: what is sent at its [`Sender`] comes out of its [`Receiver`], in another process or
+//! in this one. Both ends are serde values: put one into the argument of a function that runs in another
+//! process, into its result, or into a message of another channel, and it works there.
+//!
+//! ```
+//! use multiproc_channel::channel;
+//! use multiproc_process::Process;
+//!
+//! let (sender, receiver) = channel()?;
+//! let squares = |(sender, up_to): (multiproc_channel::Sender<u64>, u64)| {
+//!     (1..=up_to).try_for_each(|n| sender.send(n * n)).is_ok()
+//! };
+//! let child = Process::spawn(squares, (sender, 4))?;
+//! assert_eq!(receiver.iter().collect::<Result<Vec<_>, _>>()?, [1, 4, 9, 16]);
+//! assert!(child.join()?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! - A sender may be cloned, and a sent one is one more. There is one receiver: sending it *moves* it, and
+//!   the local one then answers that it has [moved](ChannelError::is_moved).
+//! - Messages from one sender arrive in order; each arrives wholly or not at all, whatever its length and
+//!   whoever is killed when. Handles inside a message (arrays, senders, files) arrive with it.
+//! - A channel holds a bounded number of bytes. A full one blocks, times out, or says so, as asked.
+//! - Receiving ends with `Disconnected` when the last sender is gone and everything was received, and
+//!   sending does when the receiver is gone. The kernel counts them, so this is right after `kill -9`, and for
+//!   ends that are in flight inside a message.
+//! - What could not be sent is given back.
+//!
+//! A message costs no system call while both sides keep up, and no allocation but the value's own.
+//!
+//! # How it works
+//!
+//! [`multiproc_shm::ring`] carries the bytes. What surrounds it, and what each death leaves behind, is in
+//! `src/ring/README.md`.
+
+mod channel;
+mod error;
+mod iter;
+mod ring;
+
+pub use channel::{Receiver, Sender, channel, channel_with_capacity};
+pub use error::{
+    ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError,
+};
+pub use iter::{IntoIter, Iter, TryIter};

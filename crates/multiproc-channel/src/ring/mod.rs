@@ -1,0 +1,28 @@
+//! Bytes and handles from many senders to one receiver, over a ring in shared memory.
+//!
+//! - `shared`: the channel's memory: the lock between senders, the ring, whether the receiver was dropped
+//! - `line`: the socket pair: bells, handles, and the kernel's word on who is still there
+//! - `sender`, `receiver`: the two ends; `travel`: the two ends as serde values
+//!
+//! It knows messages as bytes; values are the business of the crate's upper half. The protocol and what a death at
+//! each step leaves behind are in README.md, in this folder.
+
+mod line;
+mod receiver;
+mod sender;
+mod shared;
+mod travel;
+
+use std::io;
+use std::sync::Arc;
+
+pub(crate) use receiver::Rx;
+pub(crate) use sender::{PREFIX, Tx};
+
+/// Both ends of a new channel whose ring holds `capacity` bytes.
+pub(crate) fn create(capacity: usize) -> io::Result<(Arc<Tx>, Rx)> {
+    let shared = shared::Shared::create(capacity)?;
+    let (theirs, ours) = line::Line::pair()?;
+    let end = receiver::End::new(shared.clone(), ours).map_err(io::Error::other)?;
+    Ok((Tx::new(shared, theirs), Rx::new(end)))
+}

@@ -1,0 +1,258 @@
+//! The sending end: one per process and channel, however many handles it has there.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
+
+use multiproc_shm::Block;
+use multiproc_shm::ring::{DEFAULT_LIMIT, Outgoing, Producer, Spin};
+use multiproc_sync::Deadline;
+use multiproc_sys::handle::OwnedHandle;
+
+use super::line::{Heard, Line};
+use super::shared::Shared;
+use crate::error::{ChannelError, Stop};
+
+/// What a message is given in front of it, for the name and number of its handles.
+pub(crate) const PREFIX: usize = 12;
+
+/// The tag of a message that consists of its bytes.
+pub(super) const PLAIN: u16 = 0;
+/// The tag of a message that has the prefix and a parcel.
+pub(super) const WITH_HANDLES: u16 = 1;
+
+/// Names a channel in every process.
+pub(super) type Id = [u64; 2];
+
+/// The sending end of a channel, in this process.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    id: Id,
+    shared: Shared,
+    line: Line,
+    /// Used by whoever has the turn.
+    waiting: Mutex<Waiting>,
+    next_parcel: AtomicU64,
+    glance: Glance,
+}
+
+/// What a wait for room needs.
+#[derive(Debug, Default)]
+struct Waiting {
+    spin: Spin,
+    /// For reading from the line.
+    buffer: Vec<u8>,
+}
+
+/// The sending ends in this process.
+static ENDS: OnceLock<Mutex<HashMap<Id, Weak<Tx>>>> = OnceLock::new();
+
+fn ends() -> MutexGuard<'static, HashMap<Id, Weak<Tx>>> {
+    ENDS.get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tx {
+    /// The first sending end of a new channel.
+    pub(super) fn new(shared: Shared, line: Line) -> Arc<Tx> {
+        // Keys of hash tables come from the system's generator of random numbers.
+        let id = [(); 2].map(|()| RandomState::new().build_hasher().finish());
+        Tx::known_or(id, || Ok::<_, Stop>((shared, line))).expect("nothing fails")
+    }
+
+    /// The process's end of channel `id`, made of what `open` gives if there is none.
+    pub(super) fn known_or<E>(
+        id: Id,
+        open: impl FnOnce() -> Result<(Shared, Line), E>,
+    ) -> Result<Arc<Tx>, E> {
+        let known = ends().get(&id).and_then(Weak::upgrade);
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let (shared, line) = open()?;
+        let ours = Arc::new(Tx {
+            id,
+            shared,
+            line,
+            waiting: Mutex::default(),
+            next_parcel: AtomicU64::new(RandomState::new().build_hasher().finish()),
+            glance: Glance::new(),
+        });
+        let mut ends = ends();
+        // Another thread may have been faster; both work, and this one is then used by nobody else.
+        let entry = ends.entry(id).or_default();
+        if entry.strong_count() == 0 {
+            *entry = Arc::downgrade(&ours);
+        }
+        Ok(ours)
+    }
+
+    /// Sends what lies behind the first [`PREFIX`] bytes of `message`, with its handles, before the deadline;
+    /// without one, now or not at all.
+    pub(crate) fn send(
+        &self,
+        message: &mut [u8],
+        handles: &[Arc<OwnedHandle>],
+        until: Option<Deadline>,
+    ) -> Result<(), Stop> {
+        let len = message.len() - PREFIX;
+        if len > DEFAULT_LIMIT - PREFIX {
+            return Err(ChannelError::too_long(len, DEFAULT_LIMIT - PREFIX).into());
+        }
+        let turn = self.shared.turn(until).ok_or(Stop::NotNow)?;
+        if self.shared.is_closed() || self.glance.is_due() && self.line.has_ended()? {
+            return Err(Stop::Disconnected);
+        }
+        if turn.inherited {
+            // One who was killed may have published without ringing, and there may be no room until
+            // the receiver looks.
+            self.ring()?;
+        }
+        let mut producer = self.shared.producer(&turn)?;
+        let parcel = (!handles.is_empty()).then(|| self.name_parcel(handles, message));
+        let (start, tag) = if parcel.is_some() {
+            (0, WITH_HANDLES)
+        } else {
+            (PREFIX, PLAIN)
+        };
+        let mut outgoing = Outgoing::new(&message[start..], tag);
+        while !outgoing.push(&mut producer)? {
+            // What was pushed and not published is forgotten with the producer.
+            let until = until.ok_or(Stop::NotNow)?;
+            let len = outgoing.next_len(producer.max_len());
+            self.wait_for_room(&mut producer, len, until)?;
+        }
+        if let Some(name) = parcel {
+            // Before the message's end is published: who finds that finds them.
+            match self
+                .line
+                .send(name, handles, until.unwrap_or_else(Deadline::now))?
+            {
+                Heard::Something => {}
+                Heard::Nothing => return Err(Stop::NotNow),
+                Heard::End => return Err(Stop::Disconnected),
+            }
+        }
+        if producer.publish() {
+            self.ring()?;
+        }
+        Ok(())
+    }
+
+    /// Names the handles in the message's prefix.
+    #[cold]
+    fn name_parcel(&self, handles: &[Arc<OwnedHandle>], message: &mut [u8]) -> u64 {
+        // Relaxed: a counter, whose values only have to differ.
+        let name = self.next_parcel.fetch_add(1, Ordering::Relaxed);
+        let total = u32::try_from(handles.len()).unwrap_or(u32::MAX);
+        message[..8].copy_from_slice(&name.to_le_bytes());
+        message[8..PREFIX].copy_from_slice(&total.to_le_bytes());
+        name
+    }
+
+    #[cold]
+    fn wait_for_room(
+        &self,
+        producer: &mut Producer<&Block>,
+        len: usize,
+        until: Deadline,
+    ) -> Result<(), Stop> {
+        if producer.publish() {
+            self.ring()?;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Waiting { spin, buffer } = &mut *waiting;
+        let has_room = |producer: &mut Producer<_>| producer.has_room(len) != Ok(false);
+        while !spin.until(|| has_room(producer)) {
+            let park = producer.begin_park(len);
+            if park.wake_peer {
+                self.ring()?;
+            }
+            if !park.sleep {
+                return Ok(());
+            }
+            let heard = self.line.listen(buffer, &mut Vec::new(), until);
+            producer.end_park();
+            match heard? {
+                Heard::End => return Err(Stop::Disconnected),
+                Heard::Nothing if !has_room(producer) => return Err(Stop::NotNow),
+                Heard::Nothing | Heard::Something => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn ring(&self) -> Result<(), Stop> {
+        if self.line.ring()? {
+            Ok(())
+        } else {
+            Err(Stop::Disconnected)
+        }
+    }
+
+    pub(super) fn id(&self) -> Id {
+        self.id
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn line(&self) -> &Line {
+        &self.line
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let mut ends = ends();
+        // The id may stand for a younger end.
+        if ends
+            .get(&self.id)
+            .is_some_and(|end| end.strong_count() == 0)
+        {
+            ends.remove(&self.id);
+        }
+    }
+}
+
+/// When to ask the kernel whether a receiver that has not said so is gone: about once a millisecond,
+/// and at each message where they are rarer. A fast sender looks at the clock every 64 messages, which
+/// costs it a third of a nanosecond a message; asking at each would cost it 300.
+///
+/// Relaxed throughout: a lost update is a question more or less.
+#[derive(Debug)]
+struct Glance {
+    epoch: Instant,
+    left: AtomicU32,
+    last: AtomicU64,
+}
+
+impl Glance {
+    const MESSAGES: u32 = 64;
+
+    fn new() -> Glance {
+        Glance {
+            epoch: Instant::now(),
+            left: AtomicU32::new(0),
+            last: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    #[inline]
+    fn is_due(&self) -> bool {
+        let left = self.left.load(Ordering::Relaxed);
+        if left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+            return false;
+        }
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = self.last.swap(now, Ordering::Relaxed) != now;
+        self.left
+            .store(if due { 0 } else { Glance::MESSAGES }, Ordering::Relaxed);
+        due
+    }
+}
