@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use multiproc_sys::wait::WaitSet;
@@ -11,11 +11,14 @@ use multiproc_sys::wait::WaitSet;
 use crate::registry::Child;
 
 struct Reaper {
+    /// A forked copy of this process has the memory, and not the thread.
+    made_by: u32,
     set: WaitSet,
     children: Mutex<HashMap<u64, Arc<Child>>>,
 }
 
-static REAPER: OnceLock<Reaper> = OnceLock::new();
+/// There once its thread runs.
+static REAPER: Mutex<Option<Arc<Reaper>>> = Mutex::new(None);
 
 /// Has `child` reaped when it ends; it may be watched already.
 ///
@@ -38,21 +41,23 @@ pub(crate) fn watch(child: &Arc<Child>) -> io::Result<()> {
     })
 }
 
-fn reaper() -> io::Result<&'static Reaper> {
-    static STARTING: Mutex<()> = Mutex::new(());
-    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(reaper) = REAPER.get() {
-        return Ok(reaper);
+fn reaper() -> io::Result<Arc<Reaper>> {
+    let mut running = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = std::process::id();
+    if let Some(reaper) = running.as_ref().filter(|reaper| reaper.made_by == own) {
+        return Ok(Arc::clone(reaper));
     }
-    let fresh = Reaper {
+    let reaper = Arc::new(Reaper {
+        made_by: own,
         set: WaitSet::new()?,
         children: Mutex::default(),
-    };
-    let reaper = REAPER.get_or_init(|| fresh);
+    });
+    let runs = Arc::clone(&reaper);
     thread::Builder::new()
         .name("multiproc-reaper".to_string())
         .stack_size(64 << 10)
-        .spawn(|| reaper.run())?;
+        .spawn(move || runs.run())?;
+    *running = Some(Arc::clone(&reaper));
     Ok(reaper)
 }
 

@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use multiproc_process::{Error, Process, Stdio};
-use multiproc_testkit::{Oracle, within};
+use multiproc_testkit::{Oracle, eventually, within};
 use serde::{Deserialize, Serialize};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -309,6 +309,37 @@ fn each_who_asks_is_told_of_the_end_whatever_another_does() {
     drop(child);
     // The thread that told them goes on: it reaps the next one, which the oracle sees.
     drop(Process::spawn(|()| (), ()).unwrap());
+    oracle.finish();
+}
+
+/// Forks without exec, and has the copy start a child, drop it, and see it reaped.
+fn fork(_: ()) -> bool {
+    // What reaps this process's own children is there before.
+    drop(Process::spawn(|()| (), ()).unwrap());
+    // SAFETY: the other threads of this process hold nothing that the copy needs.
+    let copy = unsafe { libc::fork() };
+    if copy == 0 {
+        let seen = std::panic::catch_unwind(|| {
+            let child = Process::spawn(|()| (), ()).unwrap();
+            let trace = format!("/proc/{}", child.pid());
+            drop(child);
+            eventually(LIMIT, "the child is reaped", || {
+                !std::fs::exists(&trace).unwrap()
+            });
+        });
+        // SAFETY: takes no pointer. The copy ends without what its original does at its end.
+        unsafe { libc::_exit(i32::from(seen.is_err())) }
+    }
+    let mut status = 0;
+    // SAFETY: `status` is live.
+    unsafe { libc::waitpid(copy, &raw mut status, 0) };
+    status == 0
+}
+
+#[test]
+fn a_forked_process_reaps_children_of_its_own() {
+    let oracle = oracle();
+    assert!(join(Process::spawn(fork, ()).unwrap()).unwrap());
     oracle.finish();
 }
 
