@@ -38,6 +38,8 @@
 //! | give that process a name, an environment, a folder, other standard streams | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
+//! | pass values from one process to another while both run | [`channel()`] |
+//! | pass an open file, socket or pipe to another process | [`Descriptor`] |
 //! | let any error travel out of a function | [`Failure`] |
 //!
 //! # Functions and their arguments
@@ -94,7 +96,7 @@
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`SharedValue`].
-//! - `channel`: [`mod@channel`].
+//! - `channel`: [`channel()`], [`Sender`], [`Receiver`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
 //!
@@ -119,6 +121,11 @@ pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
 #[cfg(feature = "shm")]
 #[doc(inline)]
 pub use multiproc_shm::{SharedArray, SharedValue};
+
+// Messages between processes.
+#[cfg(feature = "channel")]
+#[doc(inline)]
+pub use multiproc_channel::{Receiver, Sender, channel};
 
 // Errors and open files that travel.
 #[doc(inline)]

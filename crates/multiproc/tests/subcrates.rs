@@ -42,6 +42,19 @@ fn shm() {
 }
 
 #[test]
+fn channel() {
+    let run = || {
+        let (sender, receiver) = multiproc::channel().unwrap();
+        let send = |sender: multiproc::Sender<u64>| sender.send(7).is_ok();
+        let child = multiproc::Process::spawn(send, sender).unwrap();
+        (receiver.recv().unwrap(), child.join().unwrap())
+    };
+    let oracle = Oracle::after(run);
+    assert_eq!(within(LIMIT, run), (7, true));
+    oracle.finish();
+}
+
+#[test]
 fn wire() {
     let failure = multiproc::Failure::from("it is broken");
     assert_eq!(failure.into_error().to_string(), "it is broken");
