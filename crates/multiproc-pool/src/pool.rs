@@ -225,7 +225,10 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.end(Duration::ZERO);
+        // A forked child's copy is not its own to end.
+        if self.driver.is_own() {
+            self.end(Duration::ZERO);
+        }
     }
 }
 

@@ -13,8 +13,9 @@
 //! 2. Scopes nest: a `Serialize` implementation that itself sends something opens an inner one.
 //! 3. A handle that is put twice is sent once; both values get the same one.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use multiproc_sys::handle::OwnedHandle;
@@ -92,7 +93,16 @@ enum Scope {
 }
 
 thread_local! {
-    static SCOPES: RefCell<Vec<Scope>> = const { RefCell::new(Vec::new()) };
+    /// The innermost scope; each keeps the one around it.
+    static SCOPE: Cell<Option<Scope>> = const { Cell::new(None) };
+}
+
+/// Lets `look` see the innermost scope.
+fn with_scope<R>(look: impl FnOnce(Option<&mut Scope>) -> R) -> R {
+    let mut scope = SCOPE.take();
+    let result = look(scope.as_mut());
+    SCOPE.set(scope);
+    result
 }
 
 /// Hands `handle` over with the message being encoded and says under which index.
@@ -130,7 +140,7 @@ pub fn when_sent(run: impl FnOnce() + 'static) -> Result<(), HandoffError> {
 /// [`HandoffError::NotInMessage`] where no message is being decoded on this thread,
 /// [`HandoffError::Missing`] where it has no such handle.
 pub fn take(index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
-    SCOPES.with_borrow(|scopes| match scopes.last() {
+    with_scope(|scope| match scope {
         Some(Scope::Decoding(handles)) => {
             let at = usize::try_from(index).ok();
             at.and_then(|at| handles.get(at))
@@ -144,13 +154,14 @@ pub fn take(index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
 fn with_handoff<R>(
     run: impl FnOnce(&mut Handoff) -> Result<R, HandoffError>,
 ) -> Result<R, HandoffError> {
-    SCOPES.with_borrow_mut(|scopes| match scopes.last_mut() {
+    with_scope(|scope| match scope {
         Some(Scope::Encoding(handoff)) => run(handoff),
         _ => Err(HandoffError::NotInMessage),
     })
 }
 
 /// Runs `encode` inside a scope that collects into `handoff`.
+#[inline]
 pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> R {
     let scope = Open::new(Scope::Encoding(std::mem::take(handoff)));
     let result = encode();
@@ -161,6 +172,7 @@ pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> 
 }
 
 /// Runs `decode` inside a scope that offers `handles`.
+#[inline]
 pub(crate) fn decoding<R>(handles: &mut Vec<Arc<OwnedHandle>>, decode: impl FnOnce() -> R) -> R {
     let scope = Open::new(Scope::Decoding(std::mem::take(handles)));
     let result = decode();
@@ -171,25 +183,28 @@ pub(crate) fn decoding<R>(handles: &mut Vec<Arc<OwnedHandle>>, decode: impl FnOn
 }
 
 /// Closes the innermost scope when dropped, be it by a panic.
-struct Open;
+struct Open {
+    outer: Option<Scope>,
+}
 
 impl Open {
+    #[inline]
     fn new(scope: Scope) -> Open {
-        SCOPES.with_borrow_mut(|scopes| scopes.push(scope));
-        Open
+        Open {
+            outer: SCOPE.replace(Some(scope)),
+        }
     }
 
+    #[inline]
     fn close(self) -> Option<Scope> {
-        let _closed_here = std::mem::ManuallyDrop::new(self);
-        SCOPES.with_borrow_mut(Vec::pop)
+        let mut open = ManuallyDrop::new(self);
+        SCOPE.replace(open.outer.take())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // Dropped outside the borrow: a handle's drop could run anything.
-        let scope = SCOPES.with_borrow_mut(Vec::pop);
-        drop(scope);
+        drop(SCOPE.replace(self.outer.take()));
     }
 }
 
@@ -248,12 +263,12 @@ mod tests {
         });
         assert_eq!(inner_handoff.handles().len(), 1);
         assert_eq!(outer_handoff.handles().len(), 2);
-        assert!(SCOPES.with_borrow(Vec::is_empty));
+        assert!(SCOPE.take().is_none());
     }
 
     #[test]
     fn what_moves_is_given_up_only_when_sent() {
-        let moved = std::rc::Rc::new(std::cell::Cell::new(0));
+        let moved = std::rc::Rc::new(Cell::new(0));
         let encode = || {
             let mut handoff = Handoff::default();
             let moved = moved.clone();

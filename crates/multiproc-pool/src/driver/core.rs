@@ -238,6 +238,11 @@ impl Core {
         let mut done = false;
         for seat in 0..self.seats.len() {
             done |= self.hear(seat);
+            if let Seat::Taken(worker) = &mut self.seats[seat]
+                && worker.ready_by().has_passed()
+            {
+                worker.distrust("it was not ready in time");
+            }
             if self.is_dead(seat) {
                 done |= self.see_to_death(seat);
                 // Starting another is the pool's own thread's to do.
@@ -372,13 +377,21 @@ impl Core {
         }
     }
 
-    /// When the next worker is to be started, if one is waited for.
+    /// When the next worker is to be started.
     pub(super) fn next_start(&self) -> Deadline {
         let vacant = self.seats.iter().filter_map(|seat| match seat {
             Seat::Vacant(when) => Some(*when),
             _ => None,
         });
         vacant.min().unwrap_or(Deadline::NEVER)
+    }
+
+    /// When the next worker that was started is to be ready.
+    pub(super) fn next_ready(&self) -> Deadline {
+        self.workers()
+            .map(Worker::ready_by)
+            .min()
+            .unwrap_or(Deadline::NEVER)
     }
 
     /// Sends tasks for as long as there are any, and workers for them.

@@ -43,6 +43,8 @@ pub(crate) struct Driver {
     watcher: Mutex<Option<JoinHandle<()>>>,
     /// This value, for what outlives a call.
     this: Weak<Driver>,
+    /// The process whose pool this is: one that it forks without exec has none.
+    owner: u32,
 }
 
 impl Driver {
@@ -57,6 +59,7 @@ impl Driver {
             functions: Mutex::default(),
             watcher: Mutex::new(None),
             this: this.clone(),
+            owner: std::process::id(),
         });
         let started = driver.start_first_workers();
         if let Err(error) = started.and_then(|()| Ok(driver.start_watcher()?)) {
@@ -156,6 +159,11 @@ impl Driver {
             // It ended by a panic of this crate's if it did not end well: nothing is left to do.
             let _ended = thread.join();
         }
+    }
+
+    /// Whether this process is the one that made the pool.
+    pub(crate) fn is_own(&self) -> bool {
+        self.owner == std::process::id()
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -40,7 +40,7 @@ impl Driver {
             };
             let busy = !core.driven && (!core.park() || core.has_news());
             if !busy {
-                let until = core.next_start();
+                let until = core.next_start().or(core.next_ready());
                 let until = if core.driven {
                     until
                 } else {

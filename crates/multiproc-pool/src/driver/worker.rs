@@ -42,6 +42,8 @@ pub(super) struct Worker {
     /// Whether the worker knows the function of that number.
     known: Vec<bool>,
     next_ticket: u32,
+    /// Until when it is to be ready.
+    ready_by: Deadline,
     /// A task that was seen not to be started, and from when on that is too long.
     waiting: Option<(u32, Deadline)>,
     ready: bool,
@@ -49,6 +51,10 @@ pub(super) struct Worker {
     /// Why it is not listened to any more.
     distrusted: Option<String>,
 }
+
+/// So long a worker may take from its start until it is ready, which takes a millisecond; one that takes longer
+/// never will be: it hangs in a constructor, or was stopped.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// So long a worker may take to start a task while another has none. Waking up takes some ten microseconds
 /// where a processor is free, and some milliseconds where others want it too.
@@ -121,6 +127,7 @@ impl Worker {
             partial: None,
             known: Vec::new(),
             next_ticket: 0,
+            ready_by: Deadline::after(START_LIMIT),
             waiting: None,
             ready: false,
             dismissed: false,
@@ -332,6 +339,16 @@ impl Worker {
     pub(super) fn distrust(&mut self, why: &str) {
         self.distrusted.get_or_insert_with(|| why.to_string());
         self.kill();
+    }
+
+    /// Until when the worker is to be ready, if it is not.
+    pub(super) fn ready_by(&self) -> Deadline {
+        let waited_for = !self.ready && self.distrusted.is_none();
+        if waited_for {
+            self.ready_by
+        } else {
+            Deadline::NEVER
+        }
     }
 
     pub(super) fn has_news(&self) -> bool {
