@@ -30,7 +30,8 @@
 //!   ends that are in flight inside a message.
 //! - What could not be sent is given back.
 //!
-//! A message costs no system call while both sides keep up, and no allocation but the value's own.
+//! While both sides keep up, a message costs no allocation but the value's own, and the system is called
+//! once a millisecond at most.
 //!
 //! # How it works
 //!

@@ -3,10 +3,13 @@
 //! - `shared`: the channel's memory: the lock between senders, the ring, whether the receiver was dropped
 //! - `line`: the socket pair: bells, handles, and the kernel's word on who is still there
 //! - `sender`, `receiver`: the two ends; `travel`: the two ends as serde values
+//! - `known`: the sending ends in this process; `glance`: when to ask whether the receiver is there
 //!
 //! It knows messages as bytes; values are the business of the crate's upper half. The protocol and what a death at
 //! each step leaves behind are in README.md, in this folder.
 
+mod glance;
+mod known;
 mod line;
 mod receiver;
 mod sender;

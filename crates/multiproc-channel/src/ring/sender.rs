@@ -1,16 +1,15 @@
 //! The sending end: one per process and channel, however many handles it has there.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use multiproc_shm::Block;
 use multiproc_shm::ring::{DEFAULT_LIMIT, Outgoing, Producer, Spin};
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 
+use super::glance::Glance;
+use super::known::{self, Id};
 use super::line::{Heard, Line};
 use super::shared::Shared;
 use crate::error::{ChannelError, Stop};
@@ -22,9 +21,6 @@ pub(crate) const PREFIX: usize = 12;
 pub(super) const PLAIN: u16 = 0;
 /// The tag of a message that has the prefix and a parcel.
 pub(super) const WITH_HANDLES: u16 = 1;
-
-/// Names a channel in every process.
-pub(super) type Id = [u64; 2];
 
 /// The sending end of a channel, in this process.
 #[derive(Debug)]
@@ -46,48 +42,24 @@ struct Waiting {
     buffer: Vec<u8>,
 }
 
-/// The sending ends in this process.
-static ENDS: OnceLock<Mutex<HashMap<Id, Weak<Tx>>>> = OnceLock::new();
-
-fn ends() -> MutexGuard<'static, HashMap<Id, Weak<Tx>>> {
-    ENDS.get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Tx {
     /// The first sending end of a new channel.
     pub(super) fn new(shared: Shared, line: Line) -> Arc<Tx> {
-        // Keys of hash tables come from the system's generator of random numbers.
-        let id = [(); 2].map(|()| RandomState::new().build_hasher().finish());
-        Tx::known_or(id, || Ok::<_, Stop>((shared, line))).expect("nothing fails")
+        Tx::open(known::fresh_id(), shared, line)
     }
 
-    /// The process's end of channel `id`, made of what `open` gives if there is none.
-    pub(super) fn known_or<E>(
-        id: Id,
-        open: impl FnOnce() -> Result<(Shared, Line), E>,
-    ) -> Result<Arc<Tx>, E> {
-        let known = ends().get(&id).and_then(Weak::upgrade);
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let (shared, line) = open()?;
+    /// One more sending end of a channel.
+    pub(super) fn open(id: Id, shared: Shared, line: Line) -> Arc<Tx> {
         let ours = Arc::new(Tx {
             id,
             shared,
             line,
             waiting: Mutex::default(),
-            next_parcel: AtomicU64::new(RandomState::new().build_hasher().finish()),
+            next_parcel: AtomicU64::new(known::random()),
             glance: Glance::new(),
         });
-        let mut ends = ends();
-        // Another thread may have been faster; both work, and this one is then used by nobody else.
-        let entry = ends.entry(id).or_default();
-        if entry.strong_count() == 0 {
-            *entry = Arc::downgrade(&ours);
-        }
-        Ok(ours)
+        known::enter(id, &ours);
+        ours
     }
 
     /// Sends what lies behind the first [`PREFIX`] bytes of `message`, with its handles, before the deadline;
@@ -208,51 +180,6 @@ impl Tx {
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        let mut ends = ends();
-        // The id may stand for a younger end.
-        if ends
-            .get(&self.id)
-            .is_some_and(|end| end.strong_count() == 0)
-        {
-            ends.remove(&self.id);
-        }
-    }
-}
-
-/// When to ask the kernel whether a receiver that has not said so is gone: about once a millisecond,
-/// and at each message where they are rarer. A fast sender looks at the clock every 64 messages, which
-/// costs it a third of a nanosecond a message; asking at each would cost it 300.
-///
-/// Relaxed throughout: a lost update is a question more or less.
-#[derive(Debug)]
-struct Glance {
-    epoch: Instant,
-    left: AtomicU32,
-    last: AtomicU64,
-}
-
-impl Glance {
-    const MESSAGES: u32 = 64;
-
-    fn new() -> Glance {
-        Glance {
-            epoch: Instant::now(),
-            left: AtomicU32::new(0),
-            last: AtomicU64::new(u64::MAX),
-        }
-    }
-
-    #[inline]
-    fn is_due(&self) -> bool {
-        let left = self.left.load(Ordering::Relaxed);
-        if left > 0 {
-            self.left.store(left - 1, Ordering::Relaxed);
-            return false;
-        }
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let due = self.last.swap(now, Ordering::Relaxed) != now;
-        self.left
-            .store(if due { 0 } else { Glance::MESSAGES }, Ordering::Relaxed);
-        due
+        known::leave(self.id);
     }
 }

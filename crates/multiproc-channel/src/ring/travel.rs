@@ -7,9 +7,10 @@ use multiproc_sys::handle::AsHandle;
 use multiproc_wire::handoff::{self, HandoffError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use super::known::{self, Id};
 use super::line::{Line, Parcel};
 use super::receiver::{End, Rx};
-use super::sender::{Id, Tx};
+use super::sender::Tx;
 use super::shared::Shared;
 
 #[derive(Serialize, Deserialize)]
@@ -75,7 +76,10 @@ impl Tx {
             capacity,
             line,
         } = TravellingTx::deserialize(deserializer)?;
-        Tx::known_or(id, || Ok((open(block, capacity)?, take(line)?)))
+        match known::find(id) {
+            Some(known) => Ok(known),
+            None => Ok(Tx::open(id, open(block, capacity)?, take(line)?)),
+        }
     }
 }
 
