@@ -23,6 +23,14 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// With room for so many.
+    pub(crate) fn with_capacity(items: usize) -> Arguments {
+        Arguments {
+            ends: Vec::with_capacity(items),
+            ..Arguments::default()
+        }
+    }
+
     /// Adds one, and gives what it hands over as its encoder saw it: to be told once it is the pool's.
     pub(crate) fn add<T: Serialize + ?Sized>(
         &mut self,
@@ -59,7 +67,8 @@ enum Settled {
         start: usize,
         end: usize,
     },
-    Failed(TaskError),
+    /// Boxed, since it is rare and large, and there may be a million tasks.
+    Failed(Box<TaskError>),
 }
 
 /// The tasks of one call.
@@ -126,7 +135,7 @@ impl Job {
     }
 
     pub(crate) fn failed(&mut self, item: usize, error: TaskError) {
-        self.settle(item, Settled::Failed(error));
+        self.settle(item, Settled::Failed(Box::new(error)));
     }
 
     /// Settles every open task so.
@@ -148,7 +157,7 @@ impl Job {
     /// The results of all tasks, in order.
     pub(crate) fn into_results<R: DeserializeOwned>(
         mut self,
-    ) -> impl Iterator<Item = Result<R, TaskError>> {
+    ) -> impl ExactSizeIterator<Item = Result<R, TaskError>> {
         self.settled
             .into_iter()
             .enumerate()
@@ -160,7 +169,7 @@ impl Job {
                     };
                     decode(&self.results[start..end], handles).map_err(TaskError::Decode)
                 }
-                Settled::Failed(error) => Err(error),
+                Settled::Failed(error) => Err(*error),
                 Settled::Not => Err(TaskError::Cancelled),
             })
     }

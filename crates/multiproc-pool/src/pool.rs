@@ -28,6 +28,8 @@ pub struct Pool {
     driver: Arc<Driver>,
 }
 
+/// What an iterator claims to have is believed up to here.
+const MOST_RESERVED: usize = 1 << 20;
 /// How long workers that are asked to end may take.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long workers that are killed may take, which is the kernel's doing alone.
@@ -148,7 +150,8 @@ impl Pool {
         I::Item: Argument<A>,
     {
         let number = self.driver.number_of(Function::new(function))?;
-        let mut arguments = Arguments::default();
+        let items = items.into_iter();
+        let mut arguments = Arguments::with_capacity(items.size_hint().0.min(MOST_RESERVED));
         let mut handed_over = Vec::new();
         for item in items {
             handed_over.extend(arguments.add(&item)?);

@@ -52,7 +52,7 @@ impl<R> MapTask<R> {
     where
         R: DeserializeOwned,
     {
-        self.take(Deadline::NEVER)?.into_results().collect()
+        all(self.take(Deadline::NEVER)?)
     }
 
     /// As [`get`](Self::get), waiting for no longer than `timeout`.
@@ -63,9 +63,7 @@ impl<R> MapTask<R> {
     where
         R: DeserializeOwned,
     {
-        self.take(Deadline::after(timeout))?
-            .into_results()
-            .collect()
+        all(self.take(Deadline::after(timeout))?)
     }
 
     /// As [`get`](Self::get), with a result or an error for every item.
@@ -109,6 +107,16 @@ impl<R> fmt::Debug for MapTask<R> {
             .field("job", &self.job)
             .finish_non_exhaustive()
     }
+}
+
+/// All results, or the first error. A `collect` would not know how many there are.
+fn all<R: DeserializeOwned>(job: Job) -> Result<Vec<R>, TaskError> {
+    let results = job.into_results();
+    let mut all = Vec::with_capacity(results.len());
+    for result in results {
+        all.push(result?);
+    }
+    Ok(all)
 }
 
 /// The task of an [`apply_async`](crate::Pool::apply_async).

@@ -87,22 +87,34 @@ impl fmt::Display for HandoffError {
 
 impl std::error::Error for HandoffError {}
 
-enum Scope {
-    Encoding(Handoff),
-    Decoding(Vec<Arc<OwnedHandle>>),
+/// What the innermost scope is for, and whether there is anything in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Outside,
+    Encoding { filled: bool },
+    Decoding { filled: bool },
+}
+
+impl Mode {
+    fn is_filled(self) -> bool {
+        matches!(
+            self,
+            Mode::Encoding { filled: true } | Mode::Decoding { filled: true }
+        )
+    }
+}
+
+/// What is in a scope. Most have nothing.
+enum Contents {
+    Collected(Handoff),
+    Offered(Vec<Arc<OwnedHandle>>),
 }
 
 thread_local! {
-    /// The innermost scope; each keeps the one around it.
-    static SCOPE: Cell<Option<Scope>> = const { Cell::new(None) };
-}
-
-/// Lets `look` see the innermost scope.
-fn with_scope<R>(look: impl FnOnce(Option<&mut Scope>) -> R) -> R {
-    let mut scope = SCOPE.take();
-    let result = look(scope.as_mut());
-    SCOPE.set(scope);
-    result
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Outside) };
+    /// Something exactly if the mode says filled. Apart from it, since values with no handle in them
+    /// are the rule, and opening a scope for one is to cost nothing.
+    static CONTENTS: Cell<Option<Contents>> = const { Cell::new(None) };
 }
 
 /// Hands `handle` over with the message being encoded and says under which index.
@@ -140,32 +152,47 @@ pub fn when_sent(run: impl FnOnce() + 'static) -> Result<(), HandoffError> {
 /// [`HandoffError::NotInMessage`] where no message is being decoded on this thread,
 /// [`HandoffError::Missing`] where it has no such handle.
 pub fn take(index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
-    with_scope(|scope| match scope {
-        Some(Scope::Decoding(handles)) => {
-            let at = usize::try_from(index).ok();
-            at.and_then(|at| handles.get(at))
-                .cloned()
-                .ok_or(HandoffError::Missing(index))
-        }
-        _ => Err(HandoffError::NotInMessage),
-    })
+    let missing = match MODE.get() {
+        Mode::Decoding { filled: true } => HandoffError::Missing(index),
+        Mode::Decoding { filled: false } => return Err(HandoffError::Missing(index)),
+        _ => return Err(HandoffError::NotInMessage),
+    };
+    let contents = CONTENTS.take();
+    let found = match &contents {
+        Some(Contents::Offered(handles)) => usize::try_from(index)
+            .ok()
+            .and_then(|at| handles.get(at))
+            .cloned(),
+        _ => None,
+    };
+    CONTENTS.set(contents);
+    found.ok_or(missing)
 }
 
 fn with_handoff<R>(
     run: impl FnOnce(&mut Handoff) -> Result<R, HandoffError>,
 ) -> Result<R, HandoffError> {
-    with_scope(|scope| match scope {
-        Some(Scope::Encoding(handoff)) => run(handoff),
-        _ => Err(HandoffError::NotInMessage),
-    })
+    if !matches!(MODE.get(), Mode::Encoding { .. }) {
+        return Err(HandoffError::NotInMessage);
+    }
+    let mut handoff = match CONTENTS.take() {
+        Some(Contents::Collected(handoff)) => handoff,
+        _ => Handoff::default(),
+    };
+    let result = run(&mut handoff);
+    CONTENTS.set(Some(Contents::Collected(handoff)));
+    MODE.set(Mode::Encoding { filled: true });
+    result
 }
 
 /// Runs `encode` inside a scope that collects into `handoff`.
 #[inline]
 pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> R {
-    let scope = Open::new(Scope::Encoding(std::mem::take(handoff)));
+    let filled = !handoff.is_empty();
+    let collected = filled.then(|| Contents::Collected(std::mem::take(handoff)));
+    let scope = Open::new(Mode::Encoding { filled }, collected);
     let result = encode();
-    if let Some(Scope::Encoding(collected)) = scope.close() {
+    if let Some(Contents::Collected(collected)) = scope.close() {
         *handoff = collected;
     }
     result
@@ -174,37 +201,54 @@ pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> 
 /// Runs `decode` inside a scope that offers `handles`.
 #[inline]
 pub(crate) fn decoding<R>(handles: &mut Vec<Arc<OwnedHandle>>, decode: impl FnOnce() -> R) -> R {
-    let scope = Open::new(Scope::Decoding(std::mem::take(handles)));
+    let filled = !handles.is_empty();
+    let offered = filled.then(|| Contents::Offered(std::mem::take(handles)));
+    let scope = Open::new(Mode::Decoding { filled }, offered);
     let result = decode();
-    if let Some(Scope::Decoding(offered)) = scope.close() {
+    if let Some(Contents::Offered(offered)) = scope.close() {
         *handles = offered;
     }
     result
 }
 
-/// Closes the innermost scope when dropped, be it by a panic.
+/// The innermost scope. Ends when dropped, be it by a panic; the one around it is then as it was.
 struct Open {
-    outer: Option<Scope>,
+    mode_before: Mode,
+    contents_before: Option<Contents>,
 }
 
 impl Open {
     #[inline]
-    fn new(scope: Scope) -> Open {
+    fn new(mode: Mode, contents: Option<Contents>) -> Open {
+        let mode_before = MODE.replace(mode);
+        let mut contents_before = None;
+        if mode.is_filled() || mode_before.is_filled() {
+            contents_before = CONTENTS.replace(contents);
+        }
         Open {
-            outer: SCOPE.replace(Some(scope)),
+            mode_before,
+            contents_before,
         }
     }
 
     #[inline]
-    fn close(self) -> Option<Scope> {
-        let mut open = ManuallyDrop::new(self);
-        SCOPE.replace(open.outer.take())
+    fn close(self) -> Option<Contents> {
+        ManuallyDrop::new(self).end()
+    }
+
+    #[inline]
+    fn end(&mut self) -> Option<Contents> {
+        let mode = MODE.replace(self.mode_before);
+        if mode.is_filled() || self.mode_before.is_filled() {
+            return CONTENTS.replace(self.contents_before.take());
+        }
+        None
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        drop(SCOPE.replace(self.outer.take()));
+        drop(self.end());
     }
 }
 
@@ -263,7 +307,7 @@ mod tests {
         });
         assert_eq!(inner_handoff.handles().len(), 1);
         assert_eq!(outer_handoff.handles().len(), 2);
-        assert!(SCOPE.take().is_none());
+        assert!(MODE.get() == Mode::Outside && CONTENTS.take().is_none());
     }
 
     #[test]
