@@ -14,9 +14,10 @@ use multiproc_testkit::Program;
 /// What an image linked by LLVM's linker says in its comments.
 const MADE_BY_LLD: &[u8] = b"Linker: LLD";
 
-/// The linkers of this machine, by name, with the arguments by which the compiler takes them; the usual one without.
+/// The linkers of this machine, by name, with the arguments by which the compiler takes them; the usual one where
+/// there is none of those.
 fn linkers() -> Vec<(&'static str, Vec<String>)> {
-    let mut found = vec![("usual", Vec::new())];
+    let mut found = Vec::new();
     match in_path("ld.bfd") {
         Some(_) => found.push(("bfd", vec!["-fuse-ld=bfd".to_owned()])),
         None => say_missing("GNU ld, of which there is no `ld.bfd`"),
@@ -30,6 +31,9 @@ fn linkers() -> Vec<(&'static str, Vec<String>)> {
             ));
         }
         None => say_missing("lld, of which there is neither `ld.lld` nor `rust-lld`"),
+    }
+    if found.is_empty() {
+        found.push(("usual", Vec::new()));
     }
     found
 }
