@@ -70,6 +70,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut files = Vec::new();
     for path in &paths {
+        if !path.exists() {
+            return Err(format!("there is no {}", path.display()).into());
+        }
         find(path, &mut files)?;
     }
     let workers = thread::available_parallelism()?.get();
