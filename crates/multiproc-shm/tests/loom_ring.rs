@@ -17,7 +17,7 @@ type Ends = (Producer<Local>, Consumer<Local>);
 
 fn explore(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(run);
 }
 
@@ -150,10 +150,7 @@ fn a_record_is_claimed_or_taken_back_never_both() {
             revoked
         });
         let mut claimed = [false, false];
-        loop {
-            let Some(mut record) = consumer.peek().unwrap() else {
-                break;
-            };
+        while let Some(mut record) = consumer.peek().unwrap() {
             if record.claim() {
                 let mut value = [0];
                 assert!(record.copy_to(&mut value));

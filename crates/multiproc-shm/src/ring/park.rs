@@ -15,9 +15,8 @@
 //!
 //! Both sides write, pass a sequentially consistent fence, and read what the other has written: the
 //! owner its word and then the position, the peer the position and then the word. Of two fences one
-//! comes first, so at least one of the two sees the other's write. The word guards no data, positions
-//! do; Acquire and Release between `withdraw` and `take` only make a model see what is so anyway, that
-//! a word taken before it is withdrawn is not taken from the next declaration.
+//! comes first, so at least one of the two sees the other's write. The word itself is Relaxed
+//! throughout: it guards no data, positions do.
 
 use multiproc_sync::primitive::{AtomicU32, Ordering, fence};
 
@@ -47,7 +46,7 @@ pub(super) fn declare(word: &AtomicU32) {
 /// Withdraws the declaration, and says whether the peer has taken it: a wake-up was sent then, or is on
 /// its way.
 pub(super) fn withdraw(word: &AtomicU32) -> bool {
-    word.swap(AWAKE, Ordering::Acquire) == AWAKE
+    word.swap(AWAKE, Ordering::Relaxed) == AWAKE
 }
 
 /// For the peer, after it has published: whether the word's owner sleeps. The owner is then the
@@ -56,6 +55,6 @@ pub(super) fn take(word: &AtomicU32) -> bool {
     fence(Ordering::SeqCst);
     word.load(Ordering::Relaxed) != AWAKE
         && word
-            .compare_exchange(PARKED, AWAKE, Ordering::Release, Ordering::Relaxed)
+            .compare_exchange(PARKED, AWAKE, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
 }

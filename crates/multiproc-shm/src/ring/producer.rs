@@ -64,7 +64,8 @@ impl<M> Producer<M> {
     }
 
     pub(super) fn over(memory: Memory<M>) -> Result<Producer<M>, Corrupt> {
-        let head = memory.header().backward.head.load(Ordering::Relaxed);
+        // Acquire: as in `refresh_head`, which an empty ring does not need.
+        let head = memory.header().backward.head.load(Ordering::Acquire);
         if !is_position(head) {
             return Err(Corrupt::Head { found: head });
         }
@@ -205,13 +206,13 @@ impl<M> Producer<M> {
         self.fits(padding + size)
     }
 
-    /// Declares that this side will sleep until there is room for a record of `len` bytes. Publishes
-    /// what was pushed: a consumer that sleeps could not make room otherwise.
+    /// Declares that this side will sleep until there is room for a record of `len` bytes, or the
+    /// longest there can be. Publishes what was pushed: a consumer that sleeps could not make room
+    /// otherwise.
     pub fn begin_park(&mut self, len: usize) -> Park {
         let wake_peer = self.publish();
         park::declare(&self.memory.header().backward.producer);
-        // A position that makes no sense is no reason to sleep: the next push reports it.
-        let sleep = self.has_room(len) == Ok(false);
+        let sleep = self.lacks_room(len);
         if !sleep {
             self.end_park();
         }
@@ -253,13 +254,19 @@ impl<M> Producer<M> {
             }
             let woken = futex::wait(self.word(), PARKED, deadline);
             self.end_park();
-            if self.has_room(len) != Ok(false) {
+            if !self.lacks_room(len) {
                 return true;
             }
             if woken == Woken::TimedOut {
                 return false;
             }
         }
+    }
+
+    /// Whether there is something to wait for. A position that makes no sense is none: the next push
+    /// reports it. Nor is a record that is too long.
+    fn lacks_room(&mut self, len: usize) -> bool {
+        self.has_room(len.min(self.max_len())) == Ok(false)
     }
 
     /// The padding before a record of `len` bytes, and its size.

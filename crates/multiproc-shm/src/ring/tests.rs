@@ -228,9 +228,18 @@ fn a_deadline_ends_a_wait_on_either_side() {
         producer.push(&[&[0; 8]], 0).unwrap();
     }
     assert!(!producer.wait_for_room(8, soon()));
+    assert!(
+        !producer.wait_for_room(usize::MAX, soon()),
+        "as for the longest"
+    );
     let mut late = Outgoing::new([0; 9], 0);
     assert!(!late.send(&mut producer, soon()).unwrap());
     assert!(consumer.wait_for_record(soon()));
+    while pop(&mut consumer).is_some() {}
+    assert!(
+        producer.wait_for_room(usize::MAX, Deadline::NEVER),
+        "as for the longest"
+    );
 }
 
 #[test]
