@@ -12,18 +12,33 @@
 //!
 //! A process gone wild may spoil the *values* in memory shared with it. Lengths, offsets and everything
 //! else that others act on are kept privately by each process.
+//!
+//! Under `--cfg loom` there is the ring alone: the models are of it, and real memory cannot hold modelled
+//! atomics.
 
+#[cfg(not(loom))]
 mod array;
+#[cfg(not(loom))]
 mod bell;
+#[cfg(not(loom))]
 mod block;
+#[cfg(not(loom))]
 mod lane;
 pub mod ring;
+#[cfg(not(loom))]
 mod segment;
+#[cfg(not(loom))]
 mod value;
 
+#[cfg(not(loom))]
 pub use array::{ArrayGuard, SharedArray};
+#[cfg(not(loom))]
 pub use bell::Bells;
+#[cfg(not(loom))]
 pub use block::Block;
+#[cfg(not(loom))]
 pub use lane::{Lane, LaneError};
+#[cfg(not(loom))]
 pub use multiproc_sync::{LockTimeoutError, PoisonError, TryLockError};
+#[cfg(not(loom))]
 pub use value::{SharedValue, ValueGuard};

@@ -231,7 +231,9 @@ impl Socket {
             let error = io::Error::last_os_error();
             match error.kind() {
                 io::ErrorKind::Interrupted => {}
-                io::ErrorKind::ConnectionReset => return Ok(Some(0)),
+                // Said once, where the other end was closed with something unread. What it had sent is
+                // still to be read, and then the end.
+                io::ErrorKind::ConnectionReset => {}
                 io::ErrorKind::WouldBlock => {
                     let [found] = poll([(self.0.as_fd(), Interest::Read)], deadline)?;
                     if !found.any() {
@@ -407,6 +409,17 @@ mod tests {
         assert!(matches!(end, Received::End));
         let error = two.send(b"x", &[], Deadline::NEVER).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn what_was_sent_outlives_an_end_that_left_something_unread() {
+        let (one, two) = Socket::pair().unwrap();
+        one.send(b"never read", &[], Deadline::NEVER).unwrap();
+        two.send(b"last", &[], Deadline::NEVER).unwrap();
+        drop(two);
+        assert_eq!(receive(&one).0, b"last");
+        let end = one.receive(&mut vec![], Deadline::NEVER).unwrap();
+        assert!(matches!(end, Received::End));
     }
 
     #[test]
