@@ -2,7 +2,9 @@
 
 use std::num::NonZero;
 use std::thread;
+use std::time::Duration;
 
+use crate::driver::Limits;
 use crate::error::Error;
 use crate::pool::Pool;
 
@@ -12,13 +14,19 @@ use crate::pool::Pool;
 pub struct Builder {
     workers: Option<usize>,
     name: String,
+    limits: Limits,
 }
 
 impl Builder {
     pub(crate) fn new() -> Builder {
+        let limits = Limits {
+            task: None,
+            grace: Duration::from_secs(1),
+        };
         Builder {
             workers: None,
             name: "PoolWorker".to_string(),
+            limits,
         }
     }
 
@@ -35,12 +43,33 @@ impl Builder {
         self
     }
 
+    /// How long a task may run. One that runs for longer is ended with its worker (`SIGTERM`, and `SIGKILL`
+    /// after the [grace](Self::grace)), which is replaced: [`TaskError::TimedOut`](crate::TaskError::TimedOut).
+    /// No other task is affected. As long as they like, where it is not said.
+    ///
+    /// # Differences from Python
+    /// Python has no such limit.
+    pub fn task_timeout(mut self, timeout: Duration) -> Builder {
+        self.limits.task = Some(timeout);
+        self
+    }
+
+    /// How long a worker that is asked to end may take, before it is killed: one second where it is not said.
+    pub fn grace(mut self, grace: Duration) -> Builder {
+        self.limits.grace = grace;
+        self
+    }
+
     /// Makes the pool: starts the workers, and returns without waiting until they are ready.
     ///
     /// # Errors
     /// As [`Pool::new`].
     pub fn build(self) -> Result<Pool, Error> {
         let processors = || thread::available_parallelism().map_or(1, NonZero::get);
-        Pool::start(self.workers.unwrap_or_else(processors), self.name)
+        Pool::start(
+            self.workers.unwrap_or_else(processors),
+            self.name,
+            self.limits,
+        )
     }
 }

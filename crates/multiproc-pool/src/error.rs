@@ -1,6 +1,7 @@
 //! What can go wrong with a pool, and with a task.
 
 use std::fmt;
+use std::time::Duration;
 
 use multiproc_process::ExitStatus;
 use multiproc_wire::{DecodeError, EncodeError, Panic};
@@ -33,8 +34,13 @@ pub enum TaskError {
     Decode(DecodeError),
     /// The function is in no image that another process could have loaded.
     Function(String),
-    /// The task was still open when the pool was terminated or dropped.
+    /// The task was cancelled, or still open when the pool was terminated or dropped.
     Cancelled,
+    /// The task ran longer than the pool allows, and was ended with its worker.
+    TimedOut {
+        /// How long the pool allows.
+        after: Duration,
+    },
     /// The pool takes no more tasks: it was closed.
     PoolClosed,
     /// The pool has given up: that many workers in a row ended before they were ready for a task.
@@ -45,16 +51,16 @@ pub enum TaskError {
         last: String,
     },
     /// The result had not come within the time given. The task goes on, and can be waited for again.
-    TimedOut,
+    NotReady,
     /// The result was given before.
     Taken,
 }
 
 impl TaskError {
-    /// Whether a wait with a timeout came to its end first.
+    /// Whether a wait with a timeout came to its end first: the task goes on.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, TaskError::TimedOut)
+        matches!(self, TaskError::NotReady)
     }
 
     /// The panic that ended the task.
@@ -86,14 +92,20 @@ impl fmt::Display for TaskError {
             TaskError::ResultLost(why) => write!(f, "the task's result could not be sent: {why}"),
             TaskError::Decode(error) => write!(f, "the task's result cannot be taken: {error}"),
             TaskError::Function(why) => write!(f, "the task cannot be sent: {why}"),
-            TaskError::Cancelled => f.write_str("the pool was ended before the task was"),
+            TaskError::Cancelled => f.write_str("the task was cancelled"),
+            TaskError::TimedOut { after } => {
+                write!(
+                    f,
+                    "the task was ended since it ran for longer than {after:?}"
+                )
+            }
             TaskError::PoolClosed => f.write_str("the pool takes no more tasks: it was closed"),
             TaskError::RestartLimit { starts, last } => write!(
                 f,
                 "the pool has given up: {starts} workers in a row ended before they were ready, \
                  the last with {last}"
             ),
-            TaskError::TimedOut => f.write_str("the task had no result within the time given"),
+            TaskError::NotReady => f.write_str("the task had no result within the time given"),
             TaskError::Taken => f.write_str("the task's result was given before"),
         }
     }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::argument::Argument;
 use crate::builder::Builder;
-use crate::driver::{Driver, Phase};
+use crate::driver::{Driver, Limits, Phase};
 use crate::error::{Error, Kind, TaskError};
 use crate::job::Arguments;
 use crate::task::{MapTask, Task};
@@ -26,12 +26,11 @@ use crate::task::{MapTask, Task};
 #[doc(alias = "multiprocessing.pool.Pool")]
 pub struct Pool {
     driver: Arc<Driver>,
+    grace: Duration,
 }
 
 /// What an iterator claims to have is believed up to here.
 const MOST_RESERVED: usize = 1 << 20;
-/// How long workers that are asked to end may take.
-const GRACE: Duration = Duration::from_secs(1);
 /// How long workers that are killed may take, which is the kernel's doing alone.
 const REAP: Duration = Duration::from_secs(10);
 
@@ -50,11 +49,12 @@ impl Pool {
         Builder::new()
     }
 
-    pub(crate) fn start(workers: usize, name: String) -> Result<Pool, Error> {
+    pub(crate) fn start(workers: usize, name: String, limits: Limits) -> Result<Pool, Error> {
         if workers == 0 {
             return Err(Error::new(Kind::NoWorkers));
         }
-        Driver::start(workers, name).map(|driver| Pool { driver })
+        let grace = limits.grace;
+        Driver::start(workers, name, limits).map(|driver| Pool { driver, grace })
     }
 
     /// Runs `function(argument)` in a worker and waits for its result.
@@ -171,11 +171,11 @@ impl Pool {
     }
 
     /// Ends the pool: takes no more tasks, settles those there are as [`TaskError::Cancelled`], asks the
-    /// workers to end (`SIGTERM`), and kills after a second those who have not. Returns when all have
+    /// workers to end (`SIGTERM`), and kills those who have not after the pool's grace. Returns when all have
     /// ended. Does nothing for a pool that has ended.
     #[doc(alias = "multiprocessing.pool.Pool.terminate")]
     pub fn terminate(&self) {
-        self.end(GRACE);
+        self.end(self.grace);
     }
 
     /// Waits until the pool, which was closed or terminated, has ended.

@@ -58,12 +58,25 @@ impl<R> MapTask<R> {
     /// As [`get`](Self::get), waiting for no longer than `timeout`.
     ///
     /// # Errors
-    /// Those of `get`, and [`TaskError::TimedOut`]: the tasks go on, and can be waited for again.
+    /// Those of `get`, and [`TaskError::NotReady`]: the tasks go on, and can be waited for again.
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<Vec<R>, TaskError>
     where
         R: DeserializeOwned,
     {
         all(self.take(Deadline::after(timeout))?)
+    }
+
+    /// Cancels the tasks that are not settled: those not started never will be, and those that run are
+    /// ended with their workers (`SIGTERM`, and `SIGKILL` after the pool's grace), which are replaced. All
+    /// of them are then [`TaskError::Cancelled`].
+    ///
+    /// # Differences from Python
+    /// A running task is cancelled too.
+    #[doc(alias = "concurrent.futures.Future.cancel")]
+    pub fn cancel(&self) {
+        if let Some(job) = self.job {
+            self.driver.cancel(job);
+        }
     }
 
     /// As [`get`](Self::get), with a result or an error for every item.
@@ -86,7 +99,7 @@ impl<R> MapTask<R> {
         let job = self.job.ok_or(TaskError::Taken)?;
         let (mut core, done) = self.driver.wait(deadline, |core| core.is_done(job));
         if !done {
-            return Err(TaskError::TimedOut);
+            return Err(TaskError::NotReady);
         }
         self.job = None;
         core.take(job).ok_or(TaskError::Taken)
@@ -142,6 +155,17 @@ impl<R> Task<R> {
         self.0.wait_timeout(timeout)
     }
 
+    /// Cancels the task if it is not settled: not started, it never will be; running, it is ended with its
+    /// worker (`SIGTERM`, and `SIGKILL` after the pool's grace), which is replaced. It is then
+    /// [`TaskError::Cancelled`].
+    ///
+    /// # Differences from Python
+    /// A running task is cancelled too.
+    #[doc(alias = "concurrent.futures.Future.cancel")]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
     /// Waits for the task's result.
     ///
     /// # Errors
@@ -156,7 +180,7 @@ impl<R> Task<R> {
     /// As [`get`](Self::get), waiting for no longer than `timeout`.
     ///
     /// # Errors
-    /// Those of `get`, and [`TaskError::TimedOut`]: the task goes on, and can be waited for again.
+    /// Those of `get`, and [`TaskError::NotReady`]: the task goes on, and can be waited for again.
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<R, TaskError>
     where
         R: DeserializeOwned,

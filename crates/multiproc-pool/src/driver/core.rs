@@ -43,8 +43,21 @@ pub(crate) struct Core {
     pub(super) driven: bool,
     /// How many wait without driving.
     pub(super) followers: usize,
-    /// The pool's own thread sleeps.
+    /// The pool's own thread sleeps, until then at the latest.
     pub(super) watching: bool,
+    pub(super) alarm: Deadline,
+    limits: Limits,
+    /// Tasks whose worker is being ended for their sake, and what is to be said of them.
+    condemned: Vec<(TaskId, TaskError)>,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// A task, from when it is its worker's to start or, behind others, when they are finished.
+    pub(crate) task: Option<Duration>,
+    /// A worker that is asked to end.
+    pub(crate) grace: Duration,
 }
 
 /// A place for a worker.
@@ -63,9 +76,11 @@ const START_LIMIT: u32 = 10;
 /// The wait before another start after one that failed; it doubles with each.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+/// A task that was due before it was started, at a worker that is stopped, say, is looked at so often.
+const RECHECK: Duration = Duration::from_millis(50);
 
 impl Core {
-    pub(super) fn new(workers: usize, name: String) -> Core {
+    pub(super) fn new(workers: usize, name: String, limits: Limits) -> Core {
         Core {
             scheduler: Scheduler::new(workers),
             jobs: Vec::new(),
@@ -81,6 +96,9 @@ impl Core {
             driven: false,
             followers: 0,
             watching: false,
+            alarm: Deadline::NEVER,
+            limits,
+            condemned: Vec::new(),
         }
     }
 
@@ -168,6 +186,104 @@ impl Core {
         }
     }
 
+    /// Settles what of a job is open as cancelled. What of it runs is ended, with its worker.
+    pub(super) fn cancel(&mut self, id: JobId) {
+        // What is finished already is not cancelled.
+        for seat in 0..self.seats.len() {
+            self.hear(seat);
+        }
+        if self.is_done(id) {
+            return;
+        }
+        self.scheduler.forget_queued(id);
+        for (seat, sent) in self.scheduler.sent_of(id) {
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                continue;
+            };
+            if worker.revoke(sent.mark) {
+                self.scheduler.withdrew(seat, sent.task);
+            } else {
+                self.condemn(seat, TaskError::Cancelled);
+            }
+        }
+        if let Some(job) = job_of(&mut self.jobs, id) {
+            job.fail_open(&TaskError::Cancelled);
+        }
+        self.conclude(id);
+    }
+
+    /// Ends a worker for the sake of the task it runs, its oldest, of which `error` is then to be said.
+    fn condemn(&mut self, seat: usize, error: TaskError) {
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return;
+        };
+        // Nothing else is to be run by it meanwhile. Where something cannot be taken back the worker has
+        // gone on to it, and so the task that this is about is finished, and its answer there.
+        while self.scheduler.count(seat) > 1 {
+            let Some(youngest) = self.scheduler.youngest(seat) else {
+                return;
+            };
+            if !worker.revoke(youngest.mark) {
+                return;
+            }
+            self.scheduler.took_back(seat);
+        }
+        let Some(oldest) = self.scheduler.oldest(seat) else {
+            return;
+        };
+        self.scheduler.suspend(seat);
+        worker.end_by(Deadline::after(self.limits.grace));
+        self.condemned.push((oldest.task, error));
+    }
+
+    /// Ends tasks that have run for too long, and workers that take too long to end.
+    fn enforce(&mut self) {
+        for seat in 0..self.seats.len() {
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                continue;
+            };
+            worker.press();
+            let (Some(allowed), Some(oldest)) = (self.limits.task, self.scheduler.oldest(seat))
+            else {
+                continue;
+            };
+            if worker.limit_of(oldest.mark, allowed).has_passed()
+                && worker.pressed_at() == Deadline::NEVER
+                && worker.has_started(oldest.mark)
+            {
+                self.condemn(seat, TaskError::TimedOut { after: allowed });
+            }
+        }
+    }
+
+    /// When to [`enforce`](Self::enforce) next.
+    fn next_limit(&mut self) -> Deadline {
+        let mut next = Deadline::NEVER;
+        for (seat, place) in self.seats.iter_mut().enumerate() {
+            let Seat::Taken(worker) = place else { continue };
+            next = next.or(worker.pressed_at());
+            if let (Some(allowed), Some(oldest)) = (self.limits.task, self.scheduler.oldest(seat))
+                && worker.pressed_at() == Deadline::NEVER
+            {
+                // One that is overdue and not started is looked at again in a while.
+                let limit = worker.limit_of(oldest.mark, allowed);
+                next = next.or(if limit.has_passed() {
+                    Deadline::after(RECHECK)
+                } else {
+                    limit
+                });
+            }
+        }
+        next
+    }
+
+    /// When the pool's own thread is to look again, whatever happens.
+    pub(super) fn next_alarm(&mut self) -> Deadline {
+        self.next_start()
+            .or(self.next_ready())
+            .or(self.next_limit())
+    }
+
     fn job(&self, id: JobId) -> Option<&Job> {
         let place = self.jobs.get(id.index())?.as_ref();
         place.filter(|(kept, _)| *kept == id).map(|(_, job)| job)
@@ -249,6 +365,7 @@ impl Core {
                 driver.attract_attention();
             }
         }
+        self.enforce();
         self.relieve();
         self.scheduler.try_again();
         self.dispatch();
@@ -260,6 +377,9 @@ impl Core {
             if let Seat::Taken(worker) = seat {
                 worker.publish();
             }
+        }
+        if self.limits.task.is_some() && self.watching && self.next_limit() < self.alarm {
+            driver.attract_attention();
         }
         done
     }
@@ -283,6 +403,10 @@ impl Core {
                     let Some(sent) = self.scheduler.finished(seat) else {
                         break;
                     };
+                    if !self.condemned.is_empty() {
+                        // It was faster than its end.
+                        self.condemned.retain(|(task, _)| *task != sent.task);
+                    }
                     let job = job_of(&mut self.jobs, sent.task.job);
                     // A job that was taken or failed meanwhile wants no answer.
                     match job.filter(|job| !job.is_settled(sent.task.item)) {
@@ -339,7 +463,14 @@ impl Core {
                 self.scheduler.returned(sent.task);
                 continue;
             }
-            let error = end.error(sent.task.item);
+            let condemned = self
+                .condemned
+                .iter()
+                .position(|(task, _)| *task == sent.task);
+            let error = match condemned {
+                Some(place) => self.condemned.swap_remove(place).1,
+                None => end.error(sent.task.item),
+            };
             done |= self.settle_failed(sent.task, error);
         }
         if !end.was_ready && !finished {
@@ -377,8 +508,13 @@ impl Core {
         }
     }
 
+    /// Whether it is time to start a worker.
+    pub(super) fn is_start_due(&self) -> bool {
+        self.next_start().has_passed()
+    }
+
     /// When the next worker is to be started.
-    pub(super) fn next_start(&self) -> Deadline {
+    fn next_start(&self) -> Deadline {
         let vacant = self.seats.iter().filter_map(|seat| match seat {
             Seat::Vacant(when) => Some(*when),
             _ => None,
@@ -387,7 +523,7 @@ impl Core {
     }
 
     /// When the next worker that was started is to be ready.
-    pub(super) fn next_ready(&self) -> Deadline {
+    fn next_ready(&self) -> Deadline {
         self.workers()
             .map(Worker::ready_by)
             .min()

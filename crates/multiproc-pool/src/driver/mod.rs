@@ -28,7 +28,7 @@ use crate::error::{Error, TaskError};
 use crate::job::{Arguments, Job};
 use crate::protocol::BELLS;
 use crate::scheduler::JobId;
-pub(crate) use core::{Core, Phase};
+pub(crate) use core::{Core, Limits, Phase};
 use worker::Worker;
 
 /// A pool, shared by its handle, its tasks' handles and its own thread.
@@ -49,10 +49,14 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Starts `workers` workers and the pool's own thread.
-    pub(crate) fn start(workers: usize, name: String) -> Result<Arc<Driver>, Error> {
+    pub(crate) fn start(
+        workers: usize,
+        name: String,
+        limits: Limits,
+    ) -> Result<Arc<Driver>, Error> {
         let bells = Bells::create(BELLS)?;
         let driver = Arc::new_cyclic(|this| Driver {
-            core: Mutex::new(Core::new(workers, name)),
+            core: Mutex::new(Core::new(workers, name, limits)),
             changed: Condvar::new(),
             bells,
             attention: AtomicU32::new(0),
@@ -146,6 +150,14 @@ impl Driver {
         // Release: what there is to see is seen by who sees the count; pairs with Acquire in `watch`.
         self.attention.fetch_add(1, Ordering::Release);
         futex::wake(&self.attention, 1);
+    }
+
+    /// Cancels what of a job is open.
+    pub(crate) fn cancel(&self, id: JobId) {
+        let mut core = self.lock();
+        core.cancel(id);
+        self.tell(core, true);
+        self.attract_attention();
     }
 
     /// Waits for the pool's own thread, which ends when no worker is left. Not from that thread.

@@ -27,7 +27,7 @@ impl Driver {
                 self.tell(core, true);
                 continue;
             }
-            if core.next_start().has_passed() {
+            if core.is_start_due() {
                 drop(core);
                 self.start_due_workers();
                 continue;
@@ -40,7 +40,8 @@ impl Driver {
             };
             let busy = !core.driven && (!core.park() || core.has_news());
             if !busy {
-                let until = core.next_start().or(core.next_ready());
+                let until = core.next_alarm();
+                core.alarm = until;
                 let until = if core.driven {
                     until
                 } else {

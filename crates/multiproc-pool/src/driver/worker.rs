@@ -50,6 +50,10 @@ pub(super) struct Worker {
     dismissed: bool,
     /// Why it is not listened to any more.
     distrusted: Option<String>,
+    /// Its oldest task, and until when that is to be finished.
+    limit: Option<(u32, Deadline)>,
+    /// It was asked to end, and will be killed then.
+    ending: Option<Deadline>,
 }
 
 /// So long a worker may take from its start until it is ready, which takes a millisecond; one that takes longer
@@ -132,6 +136,8 @@ impl Worker {
             ready: false,
             dismissed: false,
             distrusted: None,
+            limit: None,
+            ending: None,
         })
     }
 
@@ -142,7 +148,8 @@ impl Worker {
         announcement: &[u8],
         (argument, handles): (&[u8], Option<&Handles>),
     ) -> Push {
-        if self.partial.is_some() || self.dismissed || self.distrusted.is_some() {
+        let leaving = self.dismissed || self.distrusted.is_some() || self.ending.is_some();
+        if self.partial.is_some() || leaving {
             return Push::Full;
         }
         if self.known.get(function as usize) != Some(&true) {
@@ -385,6 +392,43 @@ impl Worker {
     pub(super) fn ask_to_end(&self) {
         // Where it cannot be asked it will be killed.
         let _asked = self.process.terminate();
+    }
+
+    /// Asks the worker to end, and has it killed if it has not by then.
+    pub(super) fn end_by(&mut self, deadline: Deadline) {
+        if self.ending.is_none() {
+            self.ending = Some(deadline);
+            self.ask_to_end();
+        }
+    }
+
+    /// Kills a worker that was asked to end and has had its time.
+    pub(super) fn press(&mut self) {
+        if self.ending.is_some_and(Deadline::has_passed) {
+            self.ending = Some(Deadline::NEVER);
+            self.kill();
+        }
+    }
+
+    /// When to [`press`](Self::press).
+    pub(super) fn pressed_at(&self) -> Deadline {
+        self.ending.unwrap_or(Deadline::NEVER)
+    }
+
+    /// Until when the task, its oldest, is to be finished: so long after it was first asked.
+    pub(super) fn limit_of(&mut self, mark: Mark, allowed: Duration) -> Deadline {
+        match self.limit {
+            Some((ticket, until)) if ticket == mark.ticket => until,
+            _ => {
+                let until = Deadline::after(allowed);
+                self.limit = Some((mark.ticket, until));
+                until
+            }
+        }
+    }
+
+    pub(super) fn has_started(&self, mark: Mark) -> bool {
+        self.tasks.is_claimed(mark.position)
     }
 
     pub(super) fn kill(&self) {

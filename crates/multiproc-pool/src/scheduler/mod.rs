@@ -254,6 +254,19 @@ impl<M: Copy> Scheduler<M> {
         }
     }
 
+    /// The tasks of a job that are with workers, and with which.
+    pub(crate) fn sent_of(&self, id: JobId) -> Vec<(usize, Sent<M>)> {
+        let workers = self.workers.iter().enumerate();
+        let sent =
+            workers.flat_map(|(index, worker)| worker.has.iter().map(move |sent| (index, *sent)));
+        sent.filter(|(_, sent)| sent.task.job == id).collect()
+    }
+
+    /// A task was taken back from a worker, and is not to be sent again.
+    pub(crate) fn withdrew(&mut self, worker: usize, task: TaskId) {
+        self.workers[worker].has.retain(|sent| sent.task != task);
+    }
+
     /// A task waits to be sent again, before those of its job that never were.
     pub(crate) fn returned(&mut self, task: TaskId) {
         let Some(job) = self.job_mut(task.job) else {
