@@ -138,10 +138,10 @@ impl Job {
         self.settle(item, Settled::Failed(Box::new(error)));
     }
 
-    /// Settles every open task so.
-    pub(crate) fn fail_open(&mut self, error: &TaskError) {
+    /// Settles every open task so, but those.
+    pub(crate) fn fail_open_but(&mut self, error: &TaskError, but: &[usize]) {
         for item in 0..self.settled.len() {
-            if matches!(self.settled[item], Settled::Not) {
+            if matches!(self.settled[item], Settled::Not) && !but.contains(&item) {
                 self.failed(item, error.clone());
             }
         }

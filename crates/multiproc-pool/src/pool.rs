@@ -13,7 +13,7 @@ use crate::argument::Argument;
 use crate::builder::Builder;
 use crate::driver::{Driver, Limits, Phase};
 use crate::error::{Error, Kind, TaskError};
-use crate::job::Arguments;
+use crate::imap::Imap;
 use crate::task::{MapTask, Task};
 
 /// A number of worker processes that run tasks.
@@ -29,8 +29,6 @@ pub struct Pool {
     grace: Duration,
 }
 
-/// What an iterator claims to have is believed up to here.
-const MOST_RESERVED: usize = 1 << 20;
 /// How long workers that are killed may take, which is the kernel's doing alone.
 const REAP: Duration = Duration::from_secs(10);
 
@@ -149,18 +147,45 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        let number = self.driver.number_of(Function::new(function))?;
-        let items = items.into_iter();
-        let mut arguments = Arguments::with_capacity(items.size_hint().0.min(MOST_RESERVED));
-        let mut handed_over = Vec::new();
-        for item in items {
-            handed_over.extend(arguments.add(&item)?);
-        }
-        let job = self.driver.submit(number, arguments)?;
-        handed_over
-            .into_iter()
-            .for_each(multiproc_wire::Handoff::sent);
-        Ok(MapTask::new(Arc::clone(&self.driver), job))
+        self.driver.send(Function::new(function), items)
+    }
+
+    /// Runs `function` on items as they are taken from an iterator, and gives the results in the order of the
+    /// items, each as soon as it and those before it are there.
+    ///
+    /// ```
+    /// use multiproc_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let first = pool.imap(|n: u64| n * n, 1..).find(|square| matches!(square, Ok(n) if *n > 50));
+    /// assert_eq!(first, Some(Ok(64)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Differences from Python
+    /// The input is taken lazily, so it may be endless. An item's error is that item's alone; the iteration
+    /// goes on.
+    #[doc(alias = "multiprocessing.pool.Pool.imap")]
+    pub fn imap<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator,
+        I::Item: Argument<A>,
+    {
+        Imap::new(Arc::clone(&self.driver), function, items.into_iter(), true)
+    }
+
+    /// As [`imap`](Self::imap), giving results as they come, in whatever order.
+    #[doc(alias = "multiprocessing.pool.Pool.imap_unordered")]
+    pub fn imap_unordered<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator,
+        I::Item: Argument<A>,
+    {
+        Imap::new(Arc::clone(&self.driver), function, items.into_iter(), false)
     }
 
     /// Takes no more tasks. Workers end when those there are are done.

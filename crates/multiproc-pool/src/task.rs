@@ -75,7 +75,7 @@ impl<R> MapTask<R> {
     #[doc(alias = "concurrent.futures.Future.cancel")]
     pub fn cancel(&self) {
         if let Some(job) = self.job {
-            self.driver.cancel(job);
+            self.driver.cancel(job, true);
         }
     }
 
@@ -164,6 +164,16 @@ impl<R> Task<R> {
     #[doc(alias = "concurrent.futures.Future.cancel")]
     pub fn cancel(&self) {
         self.0.cancel();
+    }
+
+    pub(crate) fn id(&self) -> Option<JobId> {
+        self.0.job
+    }
+
+    pub(crate) fn cancel_if_not_started(&self) {
+        if let Some(job) = self.0.job {
+            self.0.driver.cancel(job, false);
+        }
     }
 
     /// Waits for the task's result.

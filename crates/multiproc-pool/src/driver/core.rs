@@ -186,8 +186,13 @@ impl Core {
         }
     }
 
-    /// Settles what of a job is open as cancelled. What of it runs is ended, with its worker.
-    pub(super) fn cancel(&mut self, id: JobId) {
+    pub(super) fn seats(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Settles what of a job is not started as cancelled; what of it runs too, if so asked, and ends it with
+    /// its worker.
+    pub(super) fn cancel(&mut self, id: JobId, running: bool) {
         // What is finished already is not cancelled.
         for seat in 0..self.seats.len() {
             self.hear(seat);
@@ -196,18 +201,21 @@ impl Core {
             return;
         }
         self.scheduler.forget_queued(id);
+        let mut started = Vec::new();
         for (seat, sent) in self.scheduler.sent_of(id) {
             let Seat::Taken(worker) = &mut self.seats[seat] else {
                 continue;
             };
             if worker.revoke(sent.mark) {
                 self.scheduler.withdrew(seat, sent.task);
-            } else {
+            } else if running {
                 self.condemn(seat, TaskError::Cancelled);
+            } else {
+                started.push(sent.task.item);
             }
         }
         if let Some(job) = job_of(&mut self.jobs, id) {
-            job.fail_open(&TaskError::Cancelled);
+            job.fail_open_but(&TaskError::Cancelled, &started);
         }
         self.conclude(id);
     }
@@ -340,7 +348,7 @@ impl Core {
             let Some((id, job)) = place else { continue };
             // What is not with a worker is not to be sent; what is, is not to be counted.
             self.scheduler.forget_queued(*id);
-            job.fail_open(error);
+            job.fail_open_but(error, &[]);
             if job.abandoned {
                 self.scheduler.remove(*id);
                 *place = None;

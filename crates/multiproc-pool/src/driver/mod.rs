@@ -21,15 +21,21 @@ use std::thread::JoinHandle;
 use multiproc_process::function::Function;
 use multiproc_shm::Bells;
 use multiproc_sys::futex;
+use multiproc_wire::Handoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::argument::Argument;
 use crate::error::{Error, TaskError};
 use crate::job::{Arguments, Job};
 use crate::protocol::BELLS;
 use crate::scheduler::JobId;
+use crate::task::MapTask;
 pub(crate) use core::{Core, Limits, Phase};
 use worker::Worker;
+
+/// What an iterator claims to have is believed up to here.
+const MOST_RESERVED: usize = 1 << 20;
 
 /// A pool, shared by its handle, its tasks' handles and its own thread.
 pub(crate) struct Driver {
@@ -111,7 +117,7 @@ impl Driver {
     }
 
     /// The number of a function in this pool.
-    pub(crate) fn number_of<A, R>(&self, function: Function<A, R>) -> Result<u32, TaskError>
+    fn number_of<A, R>(&self, function: Function<A, R>) -> Result<u32, TaskError>
     where
         A: DeserializeOwned + 'static,
         R: Serialize + 'static,
@@ -131,8 +137,32 @@ impl Driver {
         Ok(number)
     }
 
+    /// Has `function` run on every item.
+    pub(crate) fn send<A, R, I>(
+        self: &Arc<Driver>,
+        function: Function<A, R>,
+        items: I,
+    ) -> Result<MapTask<R>, TaskError>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        I: IntoIterator,
+        I::Item: Argument<A>,
+    {
+        let number = self.number_of(function)?;
+        let items = items.into_iter();
+        let mut arguments = Arguments::with_capacity(items.size_hint().0.min(MOST_RESERVED));
+        let mut handed_over = Vec::new();
+        for item in items {
+            handed_over.extend(arguments.add(&item)?);
+        }
+        let job = self.submit(number, arguments)?;
+        handed_over.into_iter().for_each(Handoff::sent);
+        Ok(MapTask::new(Arc::clone(self), job))
+    }
+
     /// Takes in a job, and sends what can be sent of it.
-    pub(crate) fn submit(&self, function: u32, arguments: Arguments) -> Result<JobId, TaskError> {
+    fn submit(&self, function: u32, arguments: Arguments) -> Result<JobId, TaskError> {
         let mut core = self.lock();
         let id = core.submit(Job::new(function, arguments))?;
         let done = core.pump(self);
@@ -152,10 +182,15 @@ impl Driver {
         futex::wake(&self.attention, 1);
     }
 
-    /// Cancels what of a job is open.
-    pub(crate) fn cancel(&self, id: JobId) {
+    /// How many workers there are to be.
+    pub(crate) fn workers(&self) -> usize {
+        self.lock().seats()
+    }
+
+    /// Cancels what of a job is not started, and, if so asked, ends what of it is.
+    pub(crate) fn cancel(&self, id: JobId, running: bool) {
         let mut core = self.lock();
-        core.cancel(id);
+        core.cancel(id, running);
         self.tell(core, true);
         self.attract_attention();
     }

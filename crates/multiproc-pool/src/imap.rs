@@ -1,0 +1,161 @@
+//! Maps that take their input as they need it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::iter::Fuse;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use multiproc_process::function::Function;
+use multiproc_sys::clock::Deadline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::argument::Argument;
+use crate::driver::Driver;
+use crate::error::TaskError;
+use crate::task::Task;
+
+/// The results of [`Pool::imap`](crate::Pool::imap) or [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+///
+/// The input is taken on the thread that asks for results, and no further ahead than the
+/// [window](Imap::window): an endless iterator is as good as any other, and a slow consumer bounds what is
+/// kept. Dropped half-way, what was not started never is.
+#[must_use = "nothing is taken from the input before results are asked for"]
+pub struct Imap<A, R, I: Iterator> {
+    driver: Arc<Driver>,
+    function: fn(A) -> R,
+    items: Fuse<I>,
+    window: usize,
+    ordered: bool,
+    /// In the order of their items.
+    pending: VecDeque<Pending<R>>,
+    argument: PhantomData<fn(A)>,
+}
+
+enum Pending<R> {
+    Sent(Task<R>),
+    /// It could not be sent.
+    Failed(TaskError),
+}
+
+/// Tasks under way for each worker where nothing else is asked: enough for workers to go on while the
+/// consumer does something with a result.
+const WINDOW: usize = 8;
+
+impl<A, R, I: Iterator> Imap<A, R, I> {
+    pub(crate) fn new(
+        driver: Arc<Driver>,
+        function: fn(A) -> R,
+        items: I,
+        ordered: bool,
+    ) -> Imap<A, R, I> {
+        let window = driver.workers() * WINDOW;
+        let (pending, argument) = (VecDeque::new(), PhantomData);
+        Imap {
+            driver,
+            function,
+            items: items.fuse(),
+            window,
+            ordered,
+            pending,
+            argument,
+        }
+    }
+
+    /// How many items are taken ahead of the result that is asked for; at least 1, and 8 for each worker where
+    /// nothing else is asked.
+    pub fn window(mut self, items: usize) -> Imap<A, R, I> {
+        self.window = items.max(1);
+        self
+    }
+}
+
+impl<A, R, I> Imap<A, R, I>
+where
+    A: DeserializeOwned + 'static,
+    R: Serialize + DeserializeOwned + 'static,
+    I: Iterator,
+    I::Item: Argument<A>,
+{
+    fn fill(&mut self) {
+        while self.pending.len() < self.window {
+            let Some(item) = self.items.next() else {
+                return;
+            };
+            let function = Function::new(self.function);
+            self.pending
+                .push_back(match self.driver.send(function, [item]) {
+                    Ok(task) => Pending::Sent(Task::new(task)),
+                    Err(error) => Pending::Failed(error),
+                });
+        }
+    }
+
+    /// The place of a pending item that has a result.
+    fn ready(&self) -> usize {
+        if self.ordered {
+            return 0;
+        }
+        let ids: Vec<_> = self
+            .pending
+            .iter()
+            .map(|pending| match pending {
+                Pending::Sent(task) => task.id(),
+                Pending::Failed(_) => None,
+            })
+            .collect();
+        let mut found = 0;
+        let (core, _) = self.driver.wait(Deadline::NEVER, |core| {
+            let done = ids
+                .iter()
+                .position(|id| id.is_none_or(|id| core.is_done(id)));
+            found = done.unwrap_or_default();
+            done.is_some()
+        });
+        drop(core);
+        found
+    }
+}
+
+impl<A, R, I> Iterator for Imap<A, R, I>
+where
+    A: DeserializeOwned + 'static,
+    R: Serialize + DeserializeOwned + 'static,
+    I: Iterator,
+    I::Item: Argument<A>,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.fill();
+        if self.pending.is_empty() {
+            return None;
+        }
+        let ready = self.ready();
+        Some(match self.pending.remove(ready)? {
+            Pending::Sent(task) => task.get(),
+            Pending::Failed(error) => Err(error),
+        })
+    }
+}
+
+impl<A, R, I: Iterator> Drop for Imap<A, R, I> {
+    fn drop(&mut self) {
+        for pending in &self.pending {
+            if let Pending::Sent(task) = pending {
+                task.cancel_if_not_started();
+            }
+        }
+    }
+}
+
+impl<A, R, I: Iterator> fmt::Debug for Imap<A, R, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap")
+            .field("window", &self.window)
+            .field("ordered", &self.ordered)
+            .field("pending", &self.pending.len())
+            .finish_non_exhaustive()
+    }
+}
