@@ -4,9 +4,15 @@ use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
 
+use multiproc_process::function::Function;
+use multiproc_wire::{Descriptor, encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::driver::Limits;
-use crate::error::Error;
+use crate::error::{Error, Kind, TaskError};
 use crate::pool::Pool;
+use crate::worker::Initializer;
 
 /// A pool to be made. Made by [`Pool::builder`].
 #[derive(Clone, Debug)]
@@ -15,6 +21,7 @@ pub struct Builder {
     workers: Option<usize>,
     name: String,
     limits: Limits,
+    initializer: Option<Result<Initializer, TaskError>>,
 }
 
 impl Builder {
@@ -27,6 +34,7 @@ impl Builder {
             workers: None,
             name: "PoolWorker".to_string(),
             limits,
+            initializer: None,
         }
     }
 
@@ -40,6 +48,17 @@ impl Builder {
     /// How the names of the workers begin; a number follows.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = name.into();
+        self
+    }
+
+    /// Has each worker call `function(argument)` once, before its first task. A worker in which that panics
+    /// ends; where ten in a row do, the pool gives up, and its tasks' errors say what the panic was.
+    #[doc(alias = "initargs")]
+    pub fn initializer<A>(mut self, function: fn(A), argument: A) -> Builder
+    where
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        self.initializer = Some(encoded(function, &argument));
         self
     }
 
@@ -66,10 +85,37 @@ impl Builder {
     /// As [`Pool::new`].
     pub fn build(self) -> Result<Pool, Error> {
         let processors = || thread::available_parallelism().map_or(1, NonZero::get);
+        let initializer = self
+            .initializer
+            .transpose()
+            .map_err(|error| Error::new(Kind::Initializer(error)))?;
         Pool::start(
             self.workers.unwrap_or_else(processors),
             self.name,
             self.limits,
+            initializer,
         )
     }
+}
+
+fn encoded<A>(function: fn(A), argument: &A) -> Result<Initializer, TaskError>
+where
+    A: Serialize + DeserializeOwned + 'static,
+{
+    let function = Function::new(function).reference();
+    let function = function.map_err(|error| TaskError::Function(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let handoff = encode(argument, &mut bytes).map_err(TaskError::Encode)?;
+    let handles = handoff
+        .handles()
+        .iter()
+        .cloned()
+        .map(Descriptor::shared)
+        .collect();
+    handoff.sent();
+    Ok(Initializer {
+        function,
+        argument: bytes,
+        handles,
+    })
 }

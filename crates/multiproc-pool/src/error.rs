@@ -129,6 +129,7 @@ pub struct Error(Kind);
 #[derive(Debug)]
 pub(crate) enum Kind {
     NoWorkers,
+    Initializer(TaskError),
     Start(multiproc_process::Error),
     Io(std::io::Error),
     StillOpen,
@@ -163,6 +164,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::NoWorkers => f.write_str("a pool needs at least one worker"),
+            Kind::Initializer(error) => write!(f, "the pool's initializer cannot be used: {error}"),
             Kind::Start(error) => write!(f, "a worker of the pool could not be started: {error}"),
             Kind::Io(error) => write!(f, "the pool could not be made: {error}"),
             Kind::StillOpen => {
@@ -176,6 +178,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
+            Kind::Initializer(error) => Some(error),
             Kind::Start(error) => Some(error),
             Kind::Io(error) => Some(error),
             _ => None,

@@ -15,6 +15,7 @@ use crate::driver::{Driver, Limits, Phase};
 use crate::error::{Error, Kind, TaskError};
 use crate::imap::Imap;
 use crate::task::{MapTask, Task};
+use crate::worker::Initializer;
 
 /// A number of worker processes that run tasks.
 ///
@@ -47,12 +48,17 @@ impl Pool {
         Builder::new()
     }
 
-    pub(crate) fn start(workers: usize, name: String, limits: Limits) -> Result<Pool, Error> {
+    pub(crate) fn start(
+        workers: usize,
+        name: String,
+        limits: Limits,
+        initializer: Option<Initializer>,
+    ) -> Result<Pool, Error> {
         if workers == 0 {
             return Err(Error::new(Kind::NoWorkers));
         }
         let grace = limits.grace;
-        Driver::start(workers, name, limits).map(|driver| Pool { driver, grace })
+        Driver::start(workers, name, limits, initializer).map(|driver| Pool { driver, grace })
     }
 
     /// Runs `function(argument)` in a worker and waits for its result.

@@ -10,7 +10,7 @@ use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_wire::{
-    Decoder, Descriptor, Encoder, Failure, Frame, Handoff, Incoming, Link, decode, encode,
+    Decoder, Descriptor, Encoder, Failure, Frame, Handoff, Incoming, Link, Panic, decode, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,44 @@ pub(crate) struct Setup {
     pub(crate) lane: Lane,
     pub(crate) bells: Bells,
     pub(crate) link: Descriptor,
+    pub(crate) initializer: Option<Initializer>,
+}
+
+/// What each worker calls before it is ready.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Initializer {
+    pub(crate) function: FunctionRef,
+    /// Encoded.
+    pub(crate) argument: Vec<u8>,
+    pub(crate) handles: Vec<Descriptor>,
+}
+
+impl Initializer {
+    fn run(self) -> Result<(), Failure> {
+        let callable = self.function.resolve()?;
+        let handles = self
+            .handles
+            .into_iter()
+            .map(Descriptor::into_shared)
+            .collect();
+        let mut result = Vec::new();
+        let mut results = Encoder::new(&mut result);
+        let argument = Decoder::new(&self.argument, handles);
+        match callable.call(PanicReport::Quiet, argument, &mut results) {
+            Outcome::Returned => Ok(()),
+            Outcome::Panicked(panic) => {
+                Err(format!("the initializer {}", panic_in_short(&panic)).into())
+            }
+            Outcome::ArgumentsLost(why) | Outcome::ResultLost(why) => {
+                Err(format!("the initializer could not be called: {why}").into())
+            }
+        }
+    }
+}
+
+fn panic_in_short(panic: &Panic) -> String {
+    let place = panic.location.as_deref().unwrap_or("an unknown place");
+    format!("panicked at {place}: {}", panic.message)
 }
 
 /// The worker's function. What it cannot go on without it panics about, for its parent to hear of.
@@ -35,8 +73,10 @@ pub(crate) fn run(setup: Setup) {
     }
 }
 
-fn serve(setup: Setup) -> Result<(), Failure> {
+fn serve(mut setup: Setup) -> Result<(), Failure> {
+    let initializer = setup.initializer.take();
     let mut worker = Worker::new(setup)?;
+    initializer.map_or(Ok(()), Initializer::run)?;
     worker.put(READY, &[], &[])?;
     while let Some(order) = worker.next()? {
         match order {
@@ -79,7 +119,12 @@ fn malformed() -> Failure {
 
 impl Worker {
     fn new(setup: Setup) -> Result<Worker, Failure> {
-        let Setup { lane, bells, link } = setup;
+        let Setup {
+            lane,
+            bells,
+            link,
+            initializer: _,
+        } = setup;
         let link = link
             .into_owned()
             .map_err(|_| "the worker's link is in use elsewhere")?;

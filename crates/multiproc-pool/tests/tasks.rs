@@ -348,3 +348,54 @@ fn tasks_finish_although_nobody_waits() {
     finish(pool);
     oracle.finish();
 }
+
+#[test]
+fn the_initializer_runs_once_in_each_worker_before_its_tasks() {
+    use std::sync::OnceLock;
+    static GIVEN: OnceLock<(String, SharedValue<u32>)> = OnceLock::new();
+    let oracle = oracle();
+    let count = SharedValue::new(0_u32).unwrap();
+    let set_up = |given: (String, SharedValue<u32>)| {
+        *given.1.lock().unwrap() += 1;
+        GIVEN.set(given).unwrap();
+    };
+    let pool = Pool::builder()
+        .workers(2)
+        .initializer(set_up, ("given".to_string(), count.clone()))
+        .build()
+        .unwrap();
+    let told = pool
+        .map(|n: u32| (n, GIVEN.get().unwrap().0.clone()), 0..100)
+        .unwrap();
+    assert!(
+        told.into_iter()
+            .eq((0..100).map(|n| (n, "given".to_string())))
+    );
+    multiproc_testkit::eventually(LIMIT, "both have run it", || count.get().unwrap() == 2);
+    drop(count);
+    finish(pool);
+    oracle.finish();
+}
+
+#[test]
+fn an_initializer_that_fails_is_an_error_and_no_endless_loop() {
+    let oracle = oracle();
+    fn never(why: String) {
+        assert!(why.is_empty(), "no use: {why}");
+    }
+    let pool = Pool::builder()
+        .workers(1)
+        .initializer(never, "broken".to_string())
+        .build()
+        .unwrap();
+    let error = within(LIMIT, move || pool.apply(|n: u8| n, 1).unwrap_err());
+    assert!(matches!(error, TaskError::RestartLimit { .. }), "{error}");
+    assert!(error.to_string().contains("no use: broken"), "{error}");
+    let stubborn = Pool::builder()
+        .workers(1)
+        .initializer(|_: Stubborn| (), Stubborn)
+        .build()
+        .unwrap_err();
+    assert!(stubborn.to_string().contains("initializer"), "{stubborn}");
+    oracle.finish();
+}

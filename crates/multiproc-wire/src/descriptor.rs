@@ -21,6 +21,18 @@ impl Descriptor {
         self.0.as_handle()
     }
 
+    /// For a descriptor that others have too.
+    #[must_use]
+    pub fn shared(handle: Arc<OwnedHandle>) -> Descriptor {
+        Descriptor(handle)
+    }
+
+    /// The descriptor, which others may have too.
+    #[must_use]
+    pub fn into_shared(self) -> Arc<OwnedHandle> {
+        self.0
+    }
+
     /// The descriptor as one's own, if this is the only clone of it; else the clone again.
     ///
     /// # Errors

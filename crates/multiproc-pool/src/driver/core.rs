@@ -365,7 +365,7 @@ impl Core {
             if let Seat::Taken(worker) = &mut self.seats[seat]
                 && worker.ready_by().has_passed()
             {
-                worker.distrust("it was not ready in time");
+                worker.distrust("it had not begun in time");
             }
             if self.is_dead(seat) {
                 done |= self.see_to_death(seat);

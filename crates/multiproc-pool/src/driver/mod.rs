@@ -31,6 +31,7 @@ use crate::job::{Arguments, Job};
 use crate::protocol::BELLS;
 use crate::scheduler::JobId;
 use crate::task::MapTask;
+use crate::worker::Initializer;
 pub(crate) use core::{Core, Limits, Phase};
 use worker::Worker;
 
@@ -49,6 +50,7 @@ pub(crate) struct Driver {
     watcher: Mutex<Option<JoinHandle<()>>>,
     /// This value, for what outlives a call.
     this: Weak<Driver>,
+    initializer: Option<Initializer>,
     /// The process whose pool this is: one that it forks without exec has none.
     owner: u32,
 }
@@ -59,6 +61,7 @@ impl Driver {
         workers: usize,
         name: String,
         limits: Limits,
+        initializer: Option<Initializer>,
     ) -> Result<Arc<Driver>, Error> {
         let bells = Bells::create(BELLS)?;
         let driver = Arc::new_cyclic(|this| Driver {
@@ -69,6 +72,7 @@ impl Driver {
             functions: Mutex::default(),
             watcher: Mutex::new(None),
             this: this.clone(),
+            initializer,
             owner: std::process::id(),
         });
         let started = driver.start_first_workers();
@@ -84,7 +88,7 @@ impl Driver {
     fn start_first_workers(&self) -> Result<(), Error> {
         let due = self.lock().due();
         for (seat, name) in due {
-            let worker = Worker::start(name, &self.bells, Weak::clone(&self.this))?;
+            let worker = Worker::start(self, name)?;
             self.lock().seat(seat, Ok(worker));
         }
         Ok(())
@@ -95,7 +99,7 @@ impl Driver {
     fn start_due_workers(&self) {
         let due = self.lock().due();
         for (seat, name) in due {
-            let started = Worker::start(name, &self.bells, Weak::clone(&self.this));
+            let started = Worker::start(self, name);
             self.lock().seat(seat, started);
         }
     }

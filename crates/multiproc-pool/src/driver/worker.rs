@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use multiproc_process::{ExitStatus, Process};
 use multiproc_shm::ring::{Assembler, Consumer, Outgoing, Position, Producer, PushError};
-use multiproc_shm::{Bells, Block, Lane};
+use multiproc_shm::{Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::robust::OWNER_DIED;
 use multiproc_wire::{Frame, Incoming, Link, Panic, decode};
@@ -42,7 +42,7 @@ pub(super) struct Worker {
     /// Whether the worker knows the function of that number.
     known: Vec<bool>,
     next_ticket: u32,
-    /// Until when it is to be ready.
+    /// Until when it is to have begun.
     ready_by: Deadline,
     /// A task that was seen not to be started, and from when on that is too long.
     waiting: Option<(u32, Deadline)>,
@@ -56,8 +56,8 @@ pub(super) struct Worker {
     ending: Option<Deadline>,
 }
 
-/// So long a worker may take from its start until it is ready, which takes a millisecond; one that takes longer
-/// never will be: it hangs in a constructor, or was stopped.
+/// So long a worker may take from its start until it holds its death word, which takes a millisecond; one that
+/// takes longer never will: it hangs in a constructor, or was stopped.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// So long a worker may take to start a task while another has none. Waking up takes some ten microseconds
@@ -86,19 +86,16 @@ pub(super) struct Answer<'a> {
 }
 
 impl Worker {
-    pub(super) fn start(
-        name: String,
-        bells: &Bells,
-        driver: Weak<Driver>,
-    ) -> Result<Worker, Error> {
+    pub(super) fn start(driver: &Driver, name: String) -> Result<Worker, Error> {
         let lane = Lane::create(RING)?;
         let unusable = |error| Error::new(Kind::Io(std::io::Error::other(error)));
         let (tasks, results) = lane.parent().map_err(unusable)?;
         let (link, theirs) = Link::pair()?;
         let setup = Setup {
             lane: lane.clone(),
-            bells: bells.clone(),
+            bells: driver.bells.clone(),
             link: worker::travelling(theirs),
+            initializer: driver.initializer.clone(),
         };
         let process = Process::builder()
             .name(name)
@@ -108,6 +105,7 @@ impl Worker {
         let reaped = Arc::new(AtomicBool::new(false));
         let end = {
             let reaped = Arc::clone(&reaped);
+            let driver = Weak::clone(&driver.this);
             move || {
                 // Release: pairs with Acquire in `is_dead`; the process has ended.
                 reaped.store(true, Ordering::Release);
@@ -348,9 +346,11 @@ impl Worker {
         self.kill();
     }
 
-    /// Until when the worker is to be ready, if it is not.
+    /// Until when the worker is to have begun, if it has not. How long its initializer then takes is the
+    /// user's affair.
     pub(super) fn ready_by(&self) -> Deadline {
-        let waited_for = !self.ready && self.distrusted.is_none();
+        let begun = self.lane.death().load(Ordering::Relaxed) != 0;
+        let waited_for = !self.ready && !begun && self.distrusted.is_none();
         if waited_for {
             self.ready_by
         } else {
