@@ -11,10 +11,10 @@ use multiproc_wire::encode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Process;
 use crate::error::{Error, Kind};
 use crate::function::Function;
 use crate::startup::{self, Order};
+use crate::{Process, current_process};
 
 /// Where a standard stream of a child leads.
 ///
@@ -164,6 +164,7 @@ impl Builder {
             function,
             print_panics: self.announce,
             name: name.clone(),
+            parents_name: current_process().name().to_string(),
         };
         let mut environment = BTreeMap::new();
         if !self.cleared {

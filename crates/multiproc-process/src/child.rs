@@ -10,6 +10,7 @@ use multiproc_sys::clock::Deadline;
 use multiproc_sys::{process as sys, signal};
 use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, encode};
 
+use crate::current::{self, AsChild, ParentProcess};
 use crate::function::{Outcome, PanicReport};
 use crate::startup::{ORDER, Order, TRIGGER, identity};
 
@@ -48,10 +49,10 @@ pub(crate) fn refuse_start(error: &io::Error) -> ! {
 
 /// Steps 6 and 7 (see `startup.rs`).
 #[expect(clippy::exit, reason = "a child never reaches main")]
-pub(crate) fn run(link: Link) -> ! {
+pub(crate) fn run(link: Link, parent: ParentProcess) -> ! {
     signal::as_at_start_of_main();
     let link = LINK.get_or_init(|| link);
-    let code = match serve(link) {
+    let code = match serve(link, parent) {
         Ok(code) => code,
         Err(why) => {
             report(link, REFUSED, why.as_bytes(), &[]);
@@ -61,7 +62,7 @@ pub(crate) fn run(link: Link) -> ! {
     process::exit(code)
 }
 
-fn serve(link: &'static Link) -> Result<i32, String> {
+fn serve(link: &'static Link, parent: ParentProcess) -> Result<i32, String> {
     let (body, handles) = match link.receive(Deadline::after(PATIENCE)) {
         Ok(Incoming::Frame {
             kind: ORDER,
@@ -83,6 +84,13 @@ fn serve(link: &'static Link) -> Result<i32, String> {
         .resolve()
         .map_err(|error| error.to_string())?;
     sys::set_name(&order.name);
+    current::know(AsChild {
+        name: order.name.clone(),
+        parent: ParentProcess {
+            name: order.parents_name,
+            ..parent
+        },
+    });
     let panics = if order.print_panics {
         PanicReport::Printed
     } else {

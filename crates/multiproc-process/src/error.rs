@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use multiproc_sys::signal;
 use multiproc_sys::wait::ExitStatus;
 use multiproc_wire::{DecodeError, EncodeError, Panic};
 
@@ -31,6 +32,7 @@ pub(crate) enum Kind {
     Encode(EncodeError),
     Refused(String),
     Wait(io::Error),
+    Signal(i32, io::Error),
     TimedOut,
     Taken,
     Panicked(Panic),
@@ -114,6 +116,10 @@ impl fmt::Display for Error {
             Kind::Encode(error) => write!(f, "cannot be started: {error}"),
             Kind::Refused(why) => write!(f, "could not run its function: {why}"),
             Kind::Wait(error) => write!(f, "cannot be waited for: {error}"),
+            Kind::Signal(number, error) => {
+                let name = signal::name(*number).unwrap_or("a signal");
+                write!(f, "cannot be sent {name}: {error}")
+            }
             Kind::TimedOut => f.write_str("had not ended within the time given"),
             Kind::Taken => f.write_str("was joined before, and its result was given then"),
             Kind::Panicked(panic) => panic.fmt(f),
@@ -128,7 +134,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &*self.kind {
-            Kind::Start(error) | Kind::Wait(error) => Some(error),
+            Kind::Start(error) | Kind::Wait(error) | Kind::Signal(_, error) => Some(error),
             Kind::Locate(error) => Some(error),
             Kind::Encode(error) => Some(error),
             Kind::Panicked(panic) => Some(panic),

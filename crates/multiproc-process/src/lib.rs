@@ -34,7 +34,8 @@
 //! # At the end of the program
 //!
 //! Children that still run when the program ends by returning from `main` or by `exit` are waited for, up
-//! to [`EXIT_WAIT`]; [daemonic](Builder::daemon) ones are killed.
+//! to [`EXIT_WAIT`]; [daemonic](Builder::daemon) ones are killed; [detached](Process::detach) ones end with
+//! it, as all do when it ends in another way.
 //!
 //! # Features
 //!
@@ -43,8 +44,10 @@
 
 mod builder;
 mod child;
+mod current;
 mod error;
 pub mod function;
+mod handle;
 mod panics;
 mod process;
 mod reaper;
@@ -52,7 +55,10 @@ mod registry;
 mod startup;
 
 pub use builder::{Builder, Stdio};
+pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use error::Error;
+pub use handle::{ChildHandle, active_children, wait_any};
+pub use multiproc_sys::handle::{AsHandle, BorrowedHandle};
 pub use multiproc_sys::wait::ExitStatus;
 pub use process::Process;
 pub use registry::EXIT_WAIT;

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::handle::{BorrowedHandle, Interest, OwnedHandle, poll};
-use multiproc_sys::signal;
+use multiproc_sys::handle::{AsHandle, BorrowedHandle, Interest, OwnedHandle, poll};
 use multiproc_wire::{Incoming, Link, Panic, decode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::builder::Builder;
 use crate::error::{Error, Kind};
 use crate::registry::Child;
-use crate::{ExitStatus, child as report, reaper};
+use crate::{ChildHandle, ExitStatus, child as report, reaper};
 
 /// A function running in another process, which returns an `R`.
 ///
@@ -91,22 +90,32 @@ impl<R> Process<R> {
         }
     }
 
+    /// The child without its result: a handle that can be cloned, and outlives this one.
+    #[must_use]
+    pub fn handle(&self) -> ChildHandle {
+        ChildHandle::new(Arc::clone(&self.child))
+    }
+
     /// The child's number.
+    #[doc(alias = "multiprocessing.Process.pid")]
+    #[doc(alias = "multiprocessing.Process.ident")]
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
 
     /// The child's name.
+    #[doc(alias = "multiprocessing.Process.name")]
     #[must_use]
     pub fn name(&self) -> &str {
         self.child.name()
     }
 
-    /// Whether the child has not ended.
+    /// Whether the child has not ended. One that is suspended has not.
     ///
     /// # Errors
     /// What the kernel answers to the question.
+    #[doc(alias = "multiprocessing.Process.is_alive")]
     pub fn is_alive(&self) -> Result<bool, Error> {
         Ok(self.exit_status()?.is_none())
     }
@@ -117,9 +126,7 @@ impl<R> Process<R> {
     /// What the kernel answers to the question.
     #[doc(alias = "multiprocessing.Process.exitcode")]
     pub fn exit_status(&self) -> Result<Option<ExitStatus>, Error> {
-        self.child
-            .try_status()
-            .map_err(|error| self.error(Kind::Wait(error)))
+        self.handle().exit_status()
     }
 
     /// The status with which the child is about to end, if that is certain already: a child of many
@@ -154,8 +161,7 @@ impl<R> Process<R> {
     /// # Errors
     /// Where the child cannot be watched: no memory, or too many open files or threads.
     pub fn on_end(&self, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-        self.child.when_ended(Box::new(run));
-        reaper::watch(&self.child).map_err(|error| self.error(Kind::Wait(error)))
+        self.handle().on_end(run)
     }
 
     /// Asks the child to end (`SIGTERM`, which ends it at once unless its function handles it). No error
@@ -165,20 +171,58 @@ impl<R> Process<R> {
     /// What the kernel answers.
     #[doc(alias = "multiprocessing.Process.terminate")]
     pub fn terminate(&self) -> Result<(), Error> {
-        self.child
-            .signal(signal::TERMINATE)
-            .map_err(|error| self.error(Kind::Wait(error)))
+        self.handle().terminate()
     }
 
-    /// Ends the child and its process group (`SIGKILL`). No error for one that has ended.
+    /// Interrupts the child, as Ctrl-C does a program in a terminal (`SIGINT`, which ends it at once unless
+    /// its function handles it). No error for one that has ended.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    ///
+    /// # Differences from Python
+    /// There is no exception that the function could catch: unless the signal is handled, the child ends,
+    /// and [`Error::exit_status`] names the signal.
+    #[doc(alias = "multiprocessing.Process.interrupt")]
+    pub fn interrupt(&self) -> Result<(), Error> {
+        self.handle().interrupt()
+    }
+
+    /// Ends the child and its process group (`SIGKILL`), suspended or not. No error for one that has
+    /// ended.
     ///
     /// # Errors
     /// What the kernel answers.
     #[doc(alias = "multiprocessing.Process.kill")]
     pub fn kill(&self) -> Result<(), Error> {
-        self.child
-            .kill_group()
-            .map_err(|error| self.error(Kind::Wait(error)))
+        self.handle().kill()
+    }
+
+    /// Stops the child and its process group where they are (`SIGSTOP`), until [`resume`](Self::resume).
+    /// No error for one that has ended.
+    ///
+    /// What `terminate` and `interrupt` send meanwhile waits until then; `kill` and the parent's end do
+    /// not. Children of the child lead groups of their own, and run on.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn suspend(&self) -> Result<(), Error> {
+        self.handle().suspend()
+    }
+
+    /// Has a suspended child and its process group go on (`SIGCONT`). No error for one that was not
+    /// suspended, or has ended.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.handle().resume()
+    }
+
+    /// Lets go of the child: the end of the program does not wait for it. It still does not outlive this
+    /// process, and is reaped when it ends before.
+    pub fn detach(self) {
+        self.child.detach();
     }
 
     /// Waits for the child to end and gives what its function returned.
@@ -287,6 +331,19 @@ fn understand(kind: u8, body: Vec<u8>, handles: Vec<Arc<OwnedHandle>>) -> Said {
         report::RESULT_LOST => Kind::ResultLost(text()),
         other => Kind::ResultLost(format!("it sent a report of the unknown kind {other}")),
     })
+}
+
+/// The [`sentinel`](Process::sentinel).
+impl<R> AsHandle for Process<R> {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.sentinel()
+    }
+}
+
+impl<R> AsHandle for &Process<R> {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.sentinel()
+    }
 }
 
 impl<R> Drop for Process<R> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,10 @@ pub(crate) struct Child {
     name: String,
     waiter: Waiter,
     daemon: bool,
+    /// Relaxed: no other memory depends on it.
+    detached: AtomicBool,
+    /// The process that started it: a forked copy of that has the registry, and not the children.
+    started_by: u32,
     state: Mutex<State>,
 }
 
@@ -50,6 +54,8 @@ impl Child {
             name,
             waiter,
             daemon,
+            detached: AtomicBool::new(false),
+            started_by: std::process::id(),
             state: Mutex::default(),
         });
         children().push(Arc::clone(&child));
@@ -69,6 +75,15 @@ impl Child {
             name: self.name.clone(),
             pid: self.pid(),
         }
+    }
+
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    /// The end of the program neither waits for this child nor kills it: the lifeline does.
+    pub(crate) fn detach(&self) {
+        self.detached.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn waiter(&self) -> &Waiter {
@@ -133,19 +148,28 @@ impl Child {
         self.waiter.kill(number)
     }
 
-    /// Kills the child and its process group.
-    pub(crate) fn kill_group(&self) -> io::Result<()> {
+    /// Sends a signal to the child and its process group.
+    pub(crate) fn signal_group(&self, number: i32) -> io::Result<()> {
         // Held so that nobody reaps the child meanwhile, and its number stays its own.
         let state = self.state();
         if state.status.is_some() {
             return Ok(());
         }
-        self.waiter.kill_group(signal::KILL)
+        self.waiter.kill_group(number)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The children of this process that have not ended; those that have are reaped.
+pub(crate) fn active() -> Vec<Arc<Child>> {
+    let own = std::process::id();
+    let mut known = children().clone();
+    // One that cannot be asked is not known to have ended.
+    known.retain(|child| child.started_by == own && !matches!(child.try_status(), Ok(Some(_))));
+    known
 }
 
 impl fmt::Debug for Child {
@@ -170,10 +194,13 @@ extern "C" fn at_exit() {
     // What cannot be killed or waited for is left to the lifeline, which ends it with this process.
     let (daemons, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|child| child.daemon);
     for child in &daemons {
-        let _killed = child.kill_group();
+        let _killed = child.signal_group(signal::KILL);
     }
     let deadline = Deadline::after(EXIT_WAIT);
-    for child in daemons.iter().chain(&others) {
+    let waited_for = others
+        .iter()
+        .filter(|child| !child.detached.load(Ordering::Relaxed));
+    for child in daemons.iter().chain(waited_for) {
         let _ended = child.wait(deadline);
     }
 }

@@ -32,6 +32,7 @@ use multiproc_wire::{Frame, Link, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::child;
+use crate::current::ParentProcess;
 use crate::error::{Error, Kind};
 use crate::function::FunctionRef;
 use crate::registry::Child;
@@ -53,6 +54,7 @@ pub(crate) struct Order {
     pub(crate) function: FunctionRef,
     pub(crate) print_panics: bool,
     pub(crate) name: String,
+    pub(crate) parents_name: String,
 }
 
 /// The circumstances a child is started in.
@@ -85,11 +87,8 @@ pub fn init() {
     enter(None);
 }
 
-/// Whether this process was started by this crate.
-///
-/// # Differences from Python
-/// Stands in for `parent_process() is not None`.
-#[doc(alias = "multiprocessing.parent_process")]
+/// Whether this process was started by this crate, and [`parent_process`](crate::parent_process) knows
+/// by whom.
 #[must_use]
 pub fn is_child() -> bool {
     DEPTH.load(Ordering::Relaxed) > 0
@@ -105,15 +104,15 @@ fn enter(start: Option<Start>) {
     }
     // SAFETY: before `main`, or first in it: no other thread runs.
     drop(unsafe { hook::take_variable(TRIGGER) });
-    let link = match take_over(&trigger) {
-        Ok(link) => link,
+    let (link, parent) = match take_over(&trigger) {
+        Ok(taken) => taken,
         Err(error) => child::refuse_start(&error),
     };
     if let Some(start) = start {
         // SAFETY: this is the hook that was given `start`, and `run` does not return.
         unsafe { start.run_remaining() };
     }
-    child::run(link)
+    child::run(link, parent)
 }
 
 /// What the trigger says, if it is there and meant for this version.
@@ -129,7 +128,7 @@ fn parse(trigger: &str) -> Option<(u32, u32)> {
     Some((parent.parse().ok()?, depth.parse().ok()?))
 }
 
-fn take_over(trigger: &str) -> io::Result<Link> {
+fn take_over(trigger: &str) -> io::Result<(Link, ParentProcess)> {
     let (parent, depth) = parse(trigger)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is malformed"))?;
     DEPTH.store(depth, Ordering::Relaxed);
@@ -145,8 +144,13 @@ fn take_over(trigger: &str) -> io::Result<Link> {
     // SAFETY: as above.
     let parents_life = unsafe { sys::inherited(1) }?;
     let socket = Socket::inherited(socket, parent)?;
-    lifeline::hold(parents_life)?;
-    Ok(Link::new(socket))
+    let parent = ParentProcess {
+        // Told by the order.
+        name: String::new(),
+        pid: parent,
+        life: lifeline::hold(parents_life)?,
+    };
+    Ok((Link::new(socket), parent))
 }
 
 /// The identity of this program's image, which a child must share.

@@ -35,6 +35,7 @@
 //! | to … | use |
 //! |---|---|
 //! | run one function in another process and get its result | [`Process::spawn`], [`Process::join`] |
+//! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
 //! | give that process a name, an environment, a folder, other standard streams | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
@@ -110,7 +111,10 @@
 // Processes.
 #[cfg(feature = "process")]
 #[doc(inline)]
-pub use multiproc_process::{EXIT_WAIT, ExitStatus, Process, Stdio, init, is_child};
+pub use multiproc_process::{
+    EXIT_WAIT, ExitStatus, Process, Stdio, active_children, cpu_count, current_process, init,
+    is_child, parent_process, wait_any,
+};
 
 // Pools of worker processes.
 #[cfg(feature = "pool")]

@@ -7,4 +7,5 @@ cfg_select! {
     target_os = "linux" => { mod descriptor; use descriptor as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/handle/mod.rs says what one must supply"); }
 }
+pub(crate) use imp::poll_slice;
 pub use imp::{AsHandle, BorrowedHandle, Interest, OwnedHandle, Readiness, poll};

@@ -3,7 +3,7 @@
 //! A port supplies `share` (a handle, the same for every child of this process, which is released
 //! when this process ends by any means) and `hold` (called in the child with that handle: from then
 //! on the child and its process group are killed when the parent ends, without any code of the child
-//! having to run; busy, stopped, or with signals blocked).
+//! having to run; busy, stopped, or with signals blocked; it gives a handle whose end is the parent's).
 
 cfg_select! {
     target_os = "linux" => { mod sigio; use sigio as imp; }

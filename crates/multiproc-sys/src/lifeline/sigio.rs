@@ -49,11 +49,12 @@ pub fn share() -> io::Result<BorrowedFd<'static>> {
     Ok(read.as_fd())
 }
 
-/// Ties this process and its process group to the parent whose [`share`]d handle this is.
+/// Ties this process and its process group to the parent whose [`share`]d handle this is. The handle that
+/// is given is for [`Interest::End`] alone: its other side is gone once the parent is.
 ///
 /// # Errors
 /// Where `/proc` cannot be read or the kernel refuses; `BrokenPipe` where the parent is gone already.
-pub fn hold(shared: OwnedFd) -> io::Result<()> {
+pub fn hold(shared: OwnedFd) -> io::Result<BorrowedFd<'static>> {
     let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
     let own = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     drop(shared);
@@ -75,6 +76,7 @@ pub fn hold(shared: OwnedFd) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the parent ended during the start"));
     }
     // Open for the life of this process.
-    let _: libc::c_int = own.into_raw_fd();
-    Ok(())
+    let own = own.into_raw_fd();
+    // SAFETY: open, and nothing owns it that could close it.
+    Ok(unsafe { BorrowedFd::borrow_raw(own) })
 }

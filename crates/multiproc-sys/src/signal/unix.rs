@@ -6,6 +6,10 @@ pub const TERMINATE: i32 = libc::SIGTERM;
 pub const KILL: i32 = libc::SIGKILL;
 /// What Ctrl-C sends.
 pub const INTERRUPT: i32 = libc::SIGINT;
+/// Stops a process without asking, until it is resumed.
+pub const SUSPEND: i32 = libc::SIGSTOP;
+/// Has a stopped process go on.
+pub const RESUME: i32 = libc::SIGCONT;
 
 /// The signal's name, such as `SIGSEGV`; `None` for a real-time or unknown one.
 #[must_use]
