@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Waker;
 
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_wire::{decode, encode};
@@ -82,6 +83,8 @@ pub(crate) struct Job {
     open: usize,
     /// Nobody will ask for the results.
     pub(crate) abandoned: bool,
+    /// Who awaits them: none or one.
+    pub(crate) wakers: Vec<Waker>,
 }
 
 impl Job {
@@ -97,6 +100,7 @@ impl Job {
             handles: BTreeMap::new(),
             open,
             abandoned: false,
+            wakers: Vec::new(),
         }
     }
 

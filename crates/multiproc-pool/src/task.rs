@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
@@ -15,7 +17,8 @@ use crate::scheduler::JobId;
 
 /// The tasks of a [`map_async`](crate::Pool::map_async).
 ///
-/// Dropped, they run all the same, and their results are dropped as they come.
+/// It is a future too, on any executor. Dropped, they run all the same, and their results are dropped as they
+/// come.
 #[doc(alias = "multiprocessing.pool.AsyncResult")]
 #[must_use = "without it the results are never known"]
 pub struct MapTask<R> {
@@ -95,6 +98,16 @@ impl<R> MapTask<R> {
             .is_none_or(|job| self.driver.wait(deadline, |core| core.is_done(job)).1)
     }
 
+    fn poll_job(&mut self, context: &Context<'_>) -> Poll<Result<Job, TaskError>> {
+        if self
+            .job
+            .is_some_and(|job| !self.driver.poll(job, context.waker()))
+        {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.take(Deadline::now()))
+    }
+
     fn take(&mut self, deadline: Deadline) -> Result<Job, TaskError> {
         let job = self.job.ok_or(TaskError::Taken)?;
         let (mut core, done) = self.driver.wait(deadline, |core| core.is_done(job));
@@ -103,6 +116,16 @@ impl<R> MapTask<R> {
         }
         self.job = None;
         core.take(job).ok_or(TaskError::Taken)
+    }
+}
+
+impl<R: DeserializeOwned> Future for MapTask<R> {
+    /// What [`get`](MapTask::get) gives.
+    type Output = Result<Vec<R>, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.poll_job(context));
+        Poll::Ready(result.and_then(all))
     }
 }
 
@@ -134,7 +157,8 @@ fn all<R: DeserializeOwned>(job: Job) -> Result<Vec<R>, TaskError> {
 
 /// The task of an [`apply_async`](crate::Pool::apply_async).
 ///
-/// Dropped, it runs all the same, and its result is dropped when it comes.
+/// It is a future too, on any executor. Dropped, it runs all the same, and its result is dropped when it
+/// comes.
 #[doc(alias = "multiprocessing.pool.AsyncResult")]
 #[must_use = "without it the result is never known"]
 pub struct Task<R>(MapTask<R>);
@@ -196,6 +220,16 @@ impl<R> Task<R> {
         R: DeserializeOwned,
     {
         only(self.0.take(Deadline::after(timeout))?)
+    }
+}
+
+impl<R: DeserializeOwned> Future for Task<R> {
+    /// What [`get`](Task::get) gives.
+    type Output = Result<R, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.0.poll_job(context));
+        Poll::Ready(result.and_then(only))
     }
 }
 

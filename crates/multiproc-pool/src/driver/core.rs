@@ -1,5 +1,6 @@
 //! All state of a pool, behind one lock, and the pump that moves everything that can be moved.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use multiproc_process::function::FunctionRef;
@@ -47,6 +48,8 @@ pub(crate) struct Core {
     pub(super) watching: bool,
     pub(super) alarm: Deadline,
     limits: Limits,
+    /// Those who awaited jobs that are done.
+    to_wake: Vec<Waker>,
     /// Tasks whose worker is being ended for their sake, and what is to be said of them.
     condemned: Vec<(TaskId, TaskError)>,
 }
@@ -98,6 +101,7 @@ impl Core {
             watching: false,
             alarm: Deadline::NEVER,
             limits,
+            to_wake: Vec::new(),
             condemned: Vec::new(),
         }
     }
@@ -183,6 +187,7 @@ impl Core {
             drop(self.take(id));
         } else if let Some(job) = job_of(&mut self.jobs, id) {
             job.abandoned = true;
+            job.wakers.clear();
         }
     }
 
@@ -349,6 +354,7 @@ impl Core {
             // What is not with a worker is not to be sent; what is, is not to be counted.
             self.scheduler.forget_queued(*id);
             job.fail_open_but(error, &[]);
+            self.to_wake.append(&mut job.wakers);
             if job.abandoned {
                 self.scheduler.remove(*id);
                 *place = None;
@@ -436,13 +442,38 @@ impl Core {
 
     /// What is to be done when a task of a job is settled. Whether the job is done.
     fn conclude(&mut self, id: JobId) -> bool {
-        let Some(job) = self.job(id).filter(|job| job.is_done()) else {
+        let Some(job) = job_of(&mut self.jobs, id).filter(|job| job.is_done()) else {
             return false;
         };
+        self.to_wake.append(&mut job.wakers);
         if job.abandoned {
             drop(self.take(id));
         }
         true
+    }
+
+    /// Has a waker woken when a job is done, instead of those before it: a job has one owner.
+    pub(super) fn wake_when_done(&mut self, id: JobId, waker: &Waker) {
+        if let Some(job) = job_of(&mut self.jobs, id) {
+            job.wakers.clear();
+            job.wakers.push(waker.clone());
+        }
+    }
+
+    /// Whether somebody awaits a job.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.jobs
+            .iter()
+            .flatten()
+            .any(|(_, job)| !job.wakers.is_empty())
+    }
+
+    pub(super) fn has_wakers(&self) -> bool {
+        !self.to_wake.is_empty()
+    }
+
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.to_wake)
     }
 
     fn is_dead(&self, seat: usize) -> bool {

@@ -16,10 +16,12 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::thread::JoinHandle;
 
 use multiproc_process::function::Function;
 use multiproc_shm::Bells;
+use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex;
 use multiproc_wire::Handoff;
 use serde::Serialize;
@@ -169,9 +171,22 @@ impl Driver {
     fn submit(&self, function: u32, arguments: Arguments) -> Result<JobId, TaskError> {
         let mut core = self.lock();
         let id = core.submit(Job::new(function, arguments))?;
-        let done = core.pump(self);
-        self.tell(core, done);
+        if core.pump(self) {
+            drop(self.alert(core));
+        }
         Ok(id)
+    }
+
+    /// Whether a job is done; if not, has `waker` woken when it is.
+    pub(crate) fn poll(&self, id: JobId, waker: &Waker) -> bool {
+        let (mut core, done) = self.wait(Deadline::now(), |core| core.is_done(id));
+        if !done {
+            core.wake_when_done(id, waker);
+            drop(core);
+            // It is to look at results from now on.
+            self.attract_attention();
+        }
+        done
     }
 
     /// Gives up on a job: its results are dropped as they come.
@@ -195,7 +210,7 @@ impl Driver {
     pub(crate) fn cancel(&self, id: JobId, running: bool) {
         let mut core = self.lock();
         core.cancel(id, running);
-        self.tell(core, true);
+        drop(self.alert(core));
         self.attract_attention();
     }
 

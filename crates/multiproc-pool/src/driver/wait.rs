@@ -4,6 +4,7 @@
 //! more, and sleeps on the callers' bell. The others sleep until it tells them.
 
 use std::sync::MutexGuard;
+use std::task::Waker;
 
 use multiproc_shm::ring::Spin;
 use multiproc_sys::clock::Deadline;
@@ -23,8 +24,8 @@ impl Driver {
         let mut spin = Spin::new();
         let mut core = self.lock();
         loop {
-            if core.pump(self) && core.followers > 0 {
-                self.changed.notify_all();
+            if core.pump(self) {
+                core = self.alert(core);
             }
             if done(&mut core) {
                 return (self.leave(core), true);
@@ -89,6 +90,9 @@ impl Driver {
         } else if core.watching && !core.driven {
             // On behalf of the pool's own thread, which sleeps: what comes from now on wakes it.
             let _asleep: u32 = self.bells.declare(WATCHER);
+            if core.is_awaited() {
+                let _asleep: u32 = self.bells.declare(CALLER);
+            }
             if !core.park() || core.has_news() {
                 self.attract_attention();
             }
@@ -96,15 +100,21 @@ impl Driver {
         core
     }
 
-    /// After a pump by somebody who does not wait: tells those who do.
-    pub(super) fn tell(&self, core: MutexGuard<'_, Core>, done: bool) {
-        let (followers, driven) = (core.followers > 0, core.driven);
-        drop(core);
-        if done && followers {
+    /// After a pump by which a job is done: tells all who wait, be it that the driver sleeps meanwhile.
+    pub(super) fn alert<'a>(&'a self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        if core.followers > 0 {
             self.changed.notify_all();
         }
-        if done && driven {
+        if core.driven {
             self.bells.ring(CALLER);
         }
+        let wakers = core.take_wakers();
+        if wakers.is_empty() {
+            return core;
+        }
+        // A waker is somebody else's code.
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
+        self.lock()
     }
 }

@@ -19,12 +19,12 @@ impl Driver {
             let done = core.pump(self);
             if core.is_gone() {
                 self.changed.notify_all();
-                self.tell(core, true);
+                drop(self.alert(core));
                 self.bells.ring(CALLER);
                 return;
             }
-            if done {
-                self.tell(core, true);
+            if done || core.has_wakers() {
+                drop(self.alert(core));
                 continue;
             }
             if core.is_start_due() {
@@ -33,10 +33,14 @@ impl Driver {
                 continue;
             }
             core.watching = true;
-            let bell = if core.driven {
-                self.bells.word(WATCHER).load(Ordering::Relaxed)
-            } else {
-                self.bells.declare(WATCHER)
+            // Results concern it only while somebody awaits one who does not wait in a call.
+            let results = core.is_awaited();
+            let look = |bell| self.bells.word(bell).load(Ordering::Relaxed);
+            let declare = |bell| self.bells.declare(bell);
+            let bells = match (core.driven, results) {
+                (true, _) => [look(WATCHER), look(CALLER)],
+                (false, true) => [declare(WATCHER), declare(CALLER)],
+                (false, false) => [declare(WATCHER), look(CALLER)],
             };
             let busy = !core.driven && (!core.park() || core.has_news());
             if !busy {
@@ -47,18 +51,21 @@ impl Driver {
                 } else {
                     until.or(core.next_look())
                 };
-                // The two words before them leave room for so many; further ones are told of by the
+                // The three words before them leave room for so many; further ones are told of by the
                 // thread that reaps them.
                 let deaths: Vec<(Lane, u32)> = core
                     .workers()
                     .map(super::worker::Worker::death)
-                    .take(MAX_WORDS - 2)
+                    .take(MAX_WORDS - 3)
                     .collect();
                 drop(core);
                 let mut words = vec![
                     (&self.attention, attention),
-                    (self.bells.word(WATCHER), bell),
+                    (self.bells.word(WATCHER), bells[0]),
                 ];
+                if results {
+                    words.push((self.bells.word(CALLER), bells[1]));
+                }
                 words.extend(deaths.iter().map(|(lane, now)| (lane.death(), *now)));
                 futex::wait_any(&words, until);
                 core = self.lock();
@@ -66,6 +73,7 @@ impl Driver {
             core.watching = false;
             if !core.driven {
                 self.bells.withdraw(WATCHER);
+                self.bells.withdraw(CALLER);
             }
         }
     }
