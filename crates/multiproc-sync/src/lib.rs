@@ -12,6 +12,10 @@
 //! - [`LockWord`], [`Held`], [`NotTaken`]: the lock, and what its takers are told.
 //! - [`LockGuard`]: the lock as a value that unlocks when dropped.
 //! - [`PoisonError`], [`TryLockError`], [`LockTimeoutError`]: the answers of everything that locks.
+//! - [`Permits`]: a count of permits, each somebody's: of which semaphores, locks that anybody may
+//!   release, and reader-writer locks are made.
+//! - [`ReentrantWord`]: a lock that its holder may take again.
+//! - [`EventWord`]: set or not, and who waits for it to be.
 //! - [`Deadline`]: until when to wait.
 //!
 //! ```
@@ -33,9 +37,20 @@ mod guard;
 mod lock;
 mod poison;
 
+mod alarm;
+mod gate;
+mod table;
+
+mod event;
+mod permits;
+mod reentrant;
+
 pub mod primitive;
 
+pub use event::EventWord;
 pub use guard::LockGuard;
 pub use lock::{Held, LockWord, NotTaken};
+pub use permits::{Permits, Taken};
 pub use poison::{LockTimeoutError, PoisonError, TryLockError};
 pub use primitive::Deadline;
+pub use reentrant::ReentrantWord;

@@ -255,6 +255,18 @@ impl LockWord {
         holder != 0 && multiproc_sys::robust::is_thread_of_this_process(holder)
     }
 
+    /// Whether the calling thread holds the lock.
+    #[must_use]
+    pub fn is_mine(&self) -> bool {
+        self.word().load(Relaxed) & THREAD_ID == thread_id()
+    }
+
+    /// Whether somebody holds the lock at this moment.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.word().load(Relaxed) & THREAD_ID != 0
+    }
+
     /// Takes a free word, with such `WAITERS` as it has. The error is a held word.
     fn take_if_free(&self, me: u32) -> Result<u32, u32> {
         let mut now = self.word().load(Relaxed);
@@ -324,6 +336,11 @@ impl LockWord {
         // SAFETY: passed on to the caller.
         unsafe { self.robust.link() };
         self.note(OWNER).store(process_id(me), Relaxed);
+        self.told()
+    }
+
+    /// What a holder is told.
+    pub(crate) fn told(&self) -> Held {
         match self.note(POISON).load(Relaxed) {
             0 => Held::Sound,
             NAMELESS => Held::Poisoned { owner: None },

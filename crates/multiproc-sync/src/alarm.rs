@@ -1,0 +1,140 @@
+//! The alarm: where processes sleep until something changes, whoever dies in between.
+//!
+//! # State
+//!
+//! | word | meaning |
+//! |---|---|
+//! | the robust word | 0, always: it belongs to nobody, and is announced by who rings and who sleeps |
+//! | `state` | what sleepers have seen last; each ring adds [`STEP`], bit 0 is the user's |
+//! | `rung` | the newest `state` of which all who slept then were woken |
+//! | `asleep` | how many sleep or are about to; too high by the sleepers that were killed |
+//!
+//! # Invariants
+//!
+//! 1. A ringer changes `state` first and wakes then; a sleeper reads `state` before it looks for what it
+//!    waits for, and sleeps only while `state` is as it was. So no change goes unnoticed.
+//! 2. A ringer has the alarm announced from before the change until all are woken. If it dies, the kernel
+//!    wakes one sleeper, which finds `rung` to be behind `state`, and wakes the others.
+//! 3. A sleeper has the alarm announced until it has done so. If it dies, the kernel wakes the next.
+//!
+//! # Orderings
+//!
+//! A ring is Release, a look Acquire. A ringer that finds nobody asleep makes no system call: between its
+//! change and its look at `asleep` lies a fence, as between a sleeper's entry there and the kernel's
+//! comparison. `rung` and `asleep` are Relaxed: they carry nothing.
+//!
+//! # Death
+//!
+//! | killed | what happens |
+//! |---|---|
+//! | ringing, before the change | one is woken for nothing |
+//! | ringing, after it, before all are woken | one is woken, and wakes the others (2) |
+//! | asleep | `asleep` stays one too high: a later ring makes a system call for nobody |
+//! | woken, before it has woken the others | the kernel wakes one (3) |
+//!
+//! What is changed in more than one word is not told by `state` alone: see `gate.rs`.
+
+use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use crate::primitive::{AtomicU32, Deadline, RobustWord, Woken, fence, futex, unheld};
+
+/// Where processes sleep; all zeroes is a new one.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    robust: RobustWord,
+}
+
+const STATE: usize = 0;
+const RUNG: usize = 1;
+const ASLEEP: usize = 2;
+
+/// What a ring adds to `state`.
+pub(crate) const STEP: u32 = 2;
+
+/// Words to sleep on besides an alarm, and what they hold.
+pub(crate) type Watch<'a> = Vec<(&'a AtomicU32, u32)>;
+
+impl Alarm {
+    pub(crate) fn new() -> Alarm {
+        Alarm { robust: unheld() }
+    }
+
+    /// The state as it is, to be looked at before what is waited for.
+    pub(crate) fn now(&self) -> u32 {
+        // Acquire: what was changed before the ring; pairs with the Release in `ring` and `ring_once`.
+        self.note(STATE).load(Acquire)
+    }
+
+    /// Has `change` made and wakes all who sleep.
+    pub(crate) fn ring(&self, change: impl FnOnce()) {
+        self.robust.announce();
+        change();
+        // Release: what has been changed; pairs with the Acquire in `now`.
+        let before = self.note(STATE).fetch_add(STEP, Release);
+        self.wake_all(before.wrapping_add(STEP));
+        self.robust.retract();
+    }
+
+    /// Rings and sets bit 0, unless it is set.
+    pub(crate) fn ring_once(&self) {
+        self.robust.announce();
+        let mut now = self.note(STATE).load(Relaxed);
+        while now & 1 == 0 {
+            let set = now.wrapping_add(STEP) | 1;
+            // Release: what the caller did before; pairs with the Acquire in `now`.
+            match self
+                .note(STATE)
+                .compare_exchange(now, set, Release, Relaxed)
+            {
+                Ok(_) => now = set,
+                Err(changed) => now = changed,
+            }
+        }
+        // Also where another has set it, who may be dead or stopped before its wake.
+        if self.note(RUNG).load(Relaxed) != now & !1 {
+            self.wake_all(now);
+        }
+        self.robust.retract();
+    }
+
+    /// Clears bit 0.
+    pub(crate) fn clear(&self) {
+        self.note(STATE).fetch_and(!1, Release);
+    }
+
+    /// Sleeps while the state is `seen` and the others hold what stands beside them.
+    pub(crate) fn sleep(
+        &self,
+        seen: u32,
+        others: &[(&AtomicU32, u32)],
+        deadline: Deadline,
+    ) -> Woken {
+        let mut words = Watch::with_capacity(others.len() + 2);
+        words.push((self.note(STATE), seen));
+        words.push((&self.robust.word, 0));
+        words.extend_from_slice(others);
+        self.robust.announce();
+        self.note(ASLEEP).fetch_add(1, Relaxed);
+        fence(SeqCst);
+        let woken = futex::wait_any(&words, deadline);
+        self.note(ASLEEP).fetch_sub(1, Relaxed);
+        let now = self.note(STATE).load(Relaxed);
+        if self.note(RUNG).load(Relaxed) != now & !1 {
+            self.wake_all(now);
+        }
+        self.robust.retract();
+        woken
+    }
+
+    fn wake_all(&self, state: u32) {
+        fence(SeqCst);
+        if self.note(ASLEEP).load(Relaxed) != 0 {
+            futex::wake(self.note(STATE), u32::MAX);
+        }
+        self.note(RUNG).store(state & !1, Relaxed);
+    }
+
+    fn note(&self, which: usize) -> &AtomicU32 {
+        &self.robust.notes[which]
+    }
+}

@@ -1,0 +1,167 @@
+//! The table: who takes part, each behind a robust word of its own that tells of its death.
+//!
+//! # State
+//!
+//! | a slot's word | meaning |
+//! |---|---|
+//! | 0 | free |
+//! | a thread's id, `WAITERS` | that thread's; it is in the thread's robust list, or announced by it |
+//! | `OWNER_DIED`, `WAITERS` | its thread is gone; the notes are as it left them |
+//!
+//! # Invariants
+//!
+//! 1. Slots are claimed, left and reaped by who is inside the gate; only the kernel marks one from outside.
+//! 2. A free slot's notes are 0.
+//! 3. Slots from `high` on were never used. Who raises it rings the alarm first, so that sleepers come to
+//!    watch the new slot before it is anybody's.
+//! 4. A sleeper watches every slot below `high`, the free ones too: whoever takes one and dies wakes it.
+//!    A sleeper so woken that dies in its turn has a slot of its own, or a lock that passes on.
+//!
+//! # Death
+//!
+//! | killed | what happens |
+//! |---|---|
+//! | claiming, before the word is its own | nothing: the note of its process is set again by the next |
+//! | claimed, at any step, until it has left | the word is marked and wakes one who watches it |
+//! | leaving, word 0, still announced | one is woken for nothing |
+//! | reaping | it is done again: the word goes last |
+
+#![expect(
+    unsafe_code,
+    reason = "a word in a thread's list must stay where it is"
+)]
+
+use crate::alarm::{Alarm, Watch};
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::{
+    AtomicU32, OWNER_DIED, RobustWord, THREAD_ID, WAITERS, process_id, thread_id, unheld,
+};
+
+/// As many as can be watched besides the two words of an alarm.
+pub(crate) const SLOTS: usize = if cfg!(loom) {
+    3
+} else {
+    multiproc_sys::futex::MAX_WORDS - 2
+};
+
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Table {
+    high: AtomicU32,
+    slots: [Slot; SLOTS],
+}
+
+/// One participant's place. Its notes but the first are for the users of the table.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Slot(RobustWord);
+
+/// The note with the process id.
+const PROCESS: usize = 0;
+
+impl Slot {
+    /// A note of the user's, by its number from 0 to 3.
+    pub(crate) fn note(&self, which: usize) -> &AtomicU32 {
+        &self.0.notes[1 + which]
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.0.notes[PROCESS].load(Relaxed)
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        is_dead(self.0.word.load(Acquire))
+    }
+
+    /// Gives the slot up, inside the gate. Its notes must be 0 but for the first.
+    pub(crate) fn leave(&self) {
+        if self.0.unlink() {
+            self.0.word.store(0, Release);
+            self.0.retract();
+        }
+    }
+}
+
+fn is_dead(word: u32) -> bool {
+    word & THREAD_ID == 0 && word & OWNER_DIED != 0
+}
+
+impl Table {
+    pub(crate) fn new() -> Table {
+        Table {
+            high: AtomicU32::new(0),
+            slots: std::array::from_fn(|_| Slot(unheld())),
+        }
+    }
+
+    /// The slots that have ever been used.
+    pub(crate) fn used(&self) -> &[Slot] {
+        let high = usize::try_from(self.high.load(Acquire)).unwrap_or(SLOTS);
+        &self.slots[..high.min(SLOTS)]
+    }
+
+    /// The calling thread's.
+    pub(crate) fn mine(&self) -> Option<&Slot> {
+        let me = thread_id();
+        let mut used = self.used().iter();
+        used.find(|slot| slot.0.word.load(Relaxed) & THREAD_ID == me)
+    }
+
+    /// The calling thread's, or a free one made its own; `None` where all are others'. Inside the gate.
+    ///
+    /// # Safety
+    /// The table stays mapped at this address until the slot is left, or the thread has ended.
+    pub(crate) unsafe fn claim(&self, alarm: &Alarm) -> Option<&Slot> {
+        if let Some(mine) = self.mine() {
+            return Some(mine);
+        }
+        let used = self.used();
+        let free = used.iter().find(|slot| slot.0.word.load(Relaxed) == 0);
+        let slot = match free {
+            Some(slot) => slot,
+            None => {
+                let next = self.slots.get(used.len())?;
+                // Release: nothing; the alarm's ring, which comes after, publishes it.
+                alarm.ring(|| {
+                    self.high.fetch_add(1, Relaxed);
+                });
+                next
+            }
+        };
+        let me = thread_id();
+        slot.0.notes[PROCESS].store(process_id(me), Relaxed);
+        slot.0.announce();
+        slot.0.word.store(me | WAITERS, Release);
+        // SAFETY: passed on to the caller; the word was free and so in no list.
+        unsafe { slot.0.link() };
+        Some(slot)
+    }
+
+    /// Has `look` look at each slot whose thread is gone, and frees it. Inside the gate. `look` may be
+    /// called again for the same slot, if its caller is killed.
+    pub(crate) fn reap(&self, mut look: impl FnMut(&Slot)) {
+        for slot in self.used().iter().filter(|slot| slot.is_dead()) {
+            look(slot);
+            for note in &slot.0.notes[1..] {
+                note.store(0, Relaxed);
+            }
+            slot.0.word.store(0, Release);
+        }
+    }
+
+    /// What a sleeper is to watch; `None` where somebody is dead already.
+    pub(crate) fn watch(&self) -> Option<Watch<'_>> {
+        let words = self.used().iter().map(|slot| {
+            let word = slot.0.word.load(Acquire);
+            (!is_dead(word)).then_some((&slot.0.word, word))
+        });
+        words.collect()
+    }
+
+    pub(crate) fn is_used_by_this_process(&self) -> bool {
+        self.used().iter().any(|slot| {
+            let thread = slot.0.word.load(Relaxed) & THREAD_ID;
+            thread != 0 && multiproc_sys::robust::is_thread_of_this_process(thread)
+        })
+    }
+}
