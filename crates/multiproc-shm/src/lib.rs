@@ -2,6 +2,8 @@
 //!
 //! - [`SharedArray`] and [`SharedValue`]: elements behind a lock that survives the death of its holder.
 //!   A handle is a serde value and travels in arguments, results and messages.
+//! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`]: Python's, without data. What a
+//!   process holds comes back when it is killed, and nobody is left waiting.
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
 //! - [`Lane`]: two rings and a death word, between a parent and a worker; [`Bells`]: by which many
 //!   processes wake one; [`Block`]: plain shared memory to build on.
@@ -23,10 +25,20 @@ mod bell;
 #[cfg(not(loom))]
 mod block;
 #[cfg(not(loom))]
+mod event;
+#[cfg(not(loom))]
+mod home;
+#[cfg(not(loom))]
 mod lane;
+#[cfg(not(loom))]
+mod lock;
 pub mod ring;
 #[cfg(not(loom))]
+mod rlock;
+#[cfg(not(loom))]
 mod segment;
+#[cfg(not(loom))]
+mod semaphore;
 #[cfg(not(loom))]
 mod value;
 
@@ -37,8 +49,16 @@ pub use bell::Bells;
 #[cfg(not(loom))]
 pub use block::Block;
 #[cfg(not(loom))]
+pub use event::Event;
+#[cfg(not(loom))]
 pub use lane::{Lane, LaneError};
 #[cfg(not(loom))]
+pub use lock::{Lock, LockGuard, NotHeld};
+#[cfg(not(loom))]
 pub use multiproc_sync::{LockTimeoutError, PoisonError, TryLockError};
+#[cfg(not(loom))]
+pub use rlock::{RLock, RLockGuard};
+#[cfg(not(loom))]
+pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 #[cfg(not(loom))]
 pub use value::{SharedValue, ValueGuard};

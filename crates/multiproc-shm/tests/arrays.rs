@@ -1,5 +1,7 @@
 //! Arrays and values shared by real processes, their locks when a holder dies, and what bad use gets.
 
+#![cfg(not(loom))]
+
 use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};

@@ -1,0 +1,220 @@
+//! A lock without data, which any process may release.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::MutexGuard;
+use std::thread;
+use std::time::Duration;
+
+use multiproc_sync::{Deadline, Held, LockTimeoutError, Permits, PoisonError, Taken, TryLockError};
+use serde::{Deserialize, Serialize};
+
+use crate::home::{Primitive, Shared};
+
+/// A lock shared by processes, that protects whatever its users agree on.
+///
+/// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
+/// lock. Where it protects plain data, [`SharedValue`](crate::SharedValue) and
+/// [`SharedArray`](crate::SharedArray) have a lock of their own that is faster.
+///
+/// ```
+/// use multiproc_shm::Lock;
+///
+/// let lock = Lock::new()?;
+/// let held = lock.lock().unwrap();
+/// assert!(lock.try_lock().is_err());
+/// drop(held);
+///
+/// lock.lock().unwrap().keep(); // until somebody, in whichever process, releases it
+/// lock.release()?;
+/// assert!(lock.release().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # When the holder dies
+///
+/// The lock is the holding thread's until it is released. When that thread ends, is killed with its
+/// process, or panics, the next to take the lock gets `Err(PoisonError)` with the guard in it: what the
+/// lock protects may be half changed. It is told once; the one after it gets a plain guard.
+///
+/// # Differences from Python
+///
+/// Python's lock stays locked when its holder is killed. A thread that ends releases what it has kept.
+/// Releasing what nobody holds is an error here as there.
+#[doc(alias = "multiprocessing.Lock")]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lock(Shared<LockPermit>);
+
+/// One permit: who has it has the lock.
+#[repr(transparent)]
+pub(crate) struct LockPermit(Permits);
+
+// SAFETY: `Permits` is atomics only, and new as zeroes; the one permit is added by `Lock::new`.
+unsafe impl Primitive for LockPermit {
+    const KIND: u32 = 16;
+
+    fn is_used_by_this_process(&self) -> bool {
+        self.0.is_used_by_this_process()
+    }
+}
+
+/// A release of what is not held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotHeld;
+
+impl fmt::Display for NotHeld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody holds what was to be released")
+    }
+}
+
+impl Error for NotHeld {}
+
+impl Lock {
+    /// A lock that nobody holds.
+    ///
+    /// # Errors
+    /// Where there is no memory for it, or too many files are open.
+    pub fn new() -> io::Result<Lock> {
+        let lock = Lock(Shared::create()?);
+        lock.0.0.give(1, 1);
+        Ok(lock)
+    }
+
+    /// Waits until nobody holds the lock, and takes it. Who waits is served in the order of arrival.
+    ///
+    /// A thread that holds the lock waits too, until another releases it.
+    ///
+    /// # Errors
+    /// [`PoisonError`], with the guard in it, where the last holder died or panicked.
+    ///
+    /// # Panics
+    /// If the thread holds a thousand locks already.
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> Result<LockGuard<'_>, PoisonError<LockGuard<'_>>> {
+        self.take(Deadline::NEVER)
+            .expect("a wait without end timed out")
+    }
+
+    /// Takes the lock if nobody holds it.
+    ///
+    /// # Errors
+    /// [`TryLockError::WouldBlock`] where somebody does; [`TryLockError::Poisoned`], with the guard in it,
+    /// where the last holder died or panicked.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<LockGuard<'_>, TryLockError<LockGuard<'_>>> {
+        // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
+        match unsafe { self.0.0.try_take(1, true) } {
+            Some(taken) => Ok(LockGuard::new(&self.0.0, taken)?),
+            None => Err(TryLockError::WouldBlock),
+        }
+    }
+
+    /// As [`lock`](Self::lock), waiting for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`LockTimeoutError::TimedOut`] where somebody held it all the time;
+    /// [`LockTimeoutError::Poisoned`], with the guard in it, where the last holder died or panicked.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<LockGuard<'_>, LockTimeoutError<LockGuard<'_>>> {
+        match self.take(Deadline::after(timeout)) {
+            Some(taken) => Ok(taken?),
+            None => Err(LockTimeoutError::TimedOut),
+        }
+    }
+
+    /// Releases the lock, whichever thread of whichever process holds it. A guard of it that is left
+    /// does nothing when dropped.
+    ///
+    /// # Errors
+    /// [`NotHeld`] where nobody holds it.
+    pub fn release(&self) -> Result<(), NotHeld> {
+        self.0.0.take_back_all().then_some(()).ok_or(NotHeld)
+    }
+
+    /// Whether somebody holds the lock at this moment.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.0.0.free() == 0
+    }
+
+    fn take(
+        &self,
+        deadline: Deadline,
+    ) -> Option<Result<LockGuard<'_>, PoisonError<LockGuard<'_>>>> {
+        // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
+        let taken = unsafe { self.0.0.take(1, true, deadline) }?;
+        Some(LockGuard::new(&self.0.0, taken))
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock").finish_non_exhaustive()
+    }
+}
+
+/// A held [`Lock`]: dropping it releases it.
+#[must_use = "the lock is released when this is dropped"]
+pub struct LockGuard<'a> {
+    permits: &'a Permits,
+    taken: Taken,
+    /// Whether a panic was already under way.
+    panicking: bool,
+    /// Not `Send`: the lock is the thread's.
+    thread: PhantomData<MutexGuard<'a, ()>>,
+}
+
+impl<'a> LockGuard<'a> {
+    fn new(
+        permits: &'a Permits,
+        taken: Taken,
+    ) -> Result<LockGuard<'a>, PoisonError<LockGuard<'a>>> {
+        let guard = LockGuard {
+            permits,
+            taken,
+            panicking: thread::panicking(),
+            thread: PhantomData,
+        };
+        match taken.held() {
+            Held::Sound => Ok(guard),
+            Held::Poisoned { owner } => {
+                // Told once. Killed before this, the next is told of this process.
+                permits.clear_poison();
+                Err(PoisonError::new(guard, owner))
+            }
+        }
+    }
+
+    /// Leaves the lock held: until [`Lock::release`], or until this thread ends.
+    pub fn keep(self) {
+        #[expect(clippy::mem_forget, reason = "nothing but the release is in it")]
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    fn drop(&mut self) {
+        if !self.panicking && thread::panicking() {
+            self.permits.poison(self.taken);
+        }
+        // SAFETY: who holds the guard is done.
+        unsafe { self.permits.give_back(1, Some(self.taken)) };
+    }
+}
+
+impl fmt::Debug for LockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockGuard").finish_non_exhaustive()
+    }
+}

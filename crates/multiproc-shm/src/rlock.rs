@@ -1,0 +1,184 @@
+//! A lock without data that its holder may take again.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::MutexGuard;
+use std::thread;
+use std::time::Duration;
+
+use multiproc_sync::{Deadline, Held, LockTimeoutError, PoisonError, ReentrantWord, TryLockError};
+use serde::{Deserialize, Serialize};
+
+use crate::home::{Primitive, Shared};
+
+/// A lock shared by processes that the thread which holds it may take again.
+///
+/// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
+/// lock. Others get it once every guard of it is gone.
+///
+/// ```
+/// use multiproc_shm::RLock;
+///
+/// let lock = RLock::new()?;
+/// let outer = lock.lock().unwrap();
+/// let inner = lock.lock().unwrap();
+/// drop((outer, inner));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # When the holder dies
+///
+/// When the thread ends, is killed with its process, or panics, every later taker gets
+/// `Err(PoisonError)` with the guard in it, until [`clear_poison`](Self::clear_poison).
+///
+/// # Differences from Python
+///
+/// Python's stays locked when its holder is killed. A release by another thread than the holder is an
+/// `AssertionError` there, and cannot be written here: the guard releases.
+#[doc(alias = "multiprocessing.RLock")]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RLock(Shared<ReentrantWord>);
+
+// SAFETY: atomics only, and new as zeroes.
+unsafe impl Primitive for ReentrantWord {
+    const KIND: u32 = 17;
+
+    fn is_used_by_this_process(&self) -> bool {
+        self.word().is_held_by_this_process()
+    }
+}
+
+impl RLock {
+    /// A lock that nobody holds.
+    ///
+    /// # Errors
+    /// Where there is no memory for it, or too many files are open.
+    pub fn new() -> io::Result<RLock> {
+        Shared::create().map(RLock)
+    }
+
+    /// Waits until no other thread holds the lock, and takes it, once more if need be.
+    ///
+    /// # Errors
+    /// [`PoisonError`], with the guard in it, where a holder died or panicked.
+    ///
+    /// # Panics
+    /// If the thread holds a thousand locks already, or this one four thousand million times.
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> Result<RLockGuard<'_>, PoisonError<RLockGuard<'_>>> {
+        self.take(Deadline::NEVER)
+            .expect("a wait without end timed out")
+    }
+
+    /// Takes the lock, once more if need be, if no other thread holds it.
+    ///
+    /// # Errors
+    /// [`TryLockError::WouldBlock`] where another does; [`TryLockError::Poisoned`], with the guard in it,
+    /// where a holder died or panicked.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<RLockGuard<'_>, TryLockError<RLockGuard<'_>>> {
+        // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
+        match unsafe { self.0.try_lock() } {
+            Some(held) => Ok(RLockGuard::new(&self.0, held)?),
+            None => Err(TryLockError::WouldBlock),
+        }
+    }
+
+    /// As [`lock`](Self::lock), waiting for no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`LockTimeoutError::TimedOut`] where others held it all the time;
+    /// [`LockTimeoutError::Poisoned`], with the guard in it, where a holder died or panicked.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<RLockGuard<'_>, LockTimeoutError<RLockGuard<'_>>> {
+        match self.take(Deadline::after(timeout)) {
+            Some(taken) => Ok(taken?),
+            None => Err(LockTimeoutError::TimedOut),
+        }
+    }
+
+    /// How often the calling thread has the lock.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        self.0.depth()
+    }
+
+    /// Whether a holder died or panicked, and the poison was not cleared since.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.0.word().is_poisoned()
+    }
+
+    /// Declares what the lock protects sound again; best done by who holds it.
+    pub fn clear_poison(&self) {
+        self.0.word().clear_poison();
+    }
+
+    fn take(
+        &self,
+        deadline: Deadline,
+    ) -> Option<Result<RLockGuard<'_>, PoisonError<RLockGuard<'_>>>> {
+        // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
+        let held = unsafe { self.0.lock(deadline) }?;
+        Some(RLockGuard::new(&self.0, held))
+    }
+}
+
+impl fmt::Debug for RLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RLock").finish_non_exhaustive()
+    }
+}
+
+/// A held [`RLock`]: dropping it releases what it took.
+#[must_use = "the lock is released when this is dropped"]
+pub struct RLockGuard<'a> {
+    lock: &'a ReentrantWord,
+    /// Whether a panic was already under way.
+    panicking: bool,
+    /// Not `Send`: the lock is the thread's.
+    thread: PhantomData<MutexGuard<'a, ()>>,
+}
+
+impl<'a> RLockGuard<'a> {
+    fn new(
+        lock: &'a ReentrantWord,
+        held: Held,
+    ) -> Result<RLockGuard<'a>, PoisonError<RLockGuard<'a>>> {
+        let guard = RLockGuard {
+            lock,
+            panicking: thread::panicking(),
+            thread: PhantomData,
+        };
+        match held {
+            Held::Sound => Ok(guard),
+            Held::Poisoned { owner } => Err(PoisonError::new(guard, owner)),
+        }
+    }
+}
+
+impl Drop for RLockGuard<'_> {
+    fn drop(&mut self) {
+        // A forked child has its parent's guards, but not its locks.
+        if !self.panicking && thread::panicking() && self.lock.word().is_mine() {
+            self.lock.word().poison();
+        }
+        // SAFETY: who holds the guard is done.
+        unsafe { self.lock.unlock() };
+    }
+}
+
+impl fmt::Debug for RLockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RLockGuard").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+//! Processes killed with SIGKILL at random instants while they use a lock, a semaphore or an event that
+//! others use too: every other goes on, nobody is let in beside another, and no permit is lost.
+//!
+//! `MULTIPROC_KILL_ROUNDS` sets the number of rounds of each test, of two deaths each.
+
+#![cfg(not(loom))]
+#![expect(clippy::print_stdout, reason = "a test program tells what it has done")]
+
+use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::time::{Duration, Instant};
+
+use multiproc_process::Process;
+use multiproc_shm::{Block, Event, Lock, PoisonError, Semaphore};
+use multiproc_testkit::{Percentiles, within};
+use serde::{Serialize, de::DeserializeOwned};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// No round starts after this, unless a number was asked for.
+const ENOUGH: Duration = Duration::from_millis(2_500);
+const ROUNDS: u32 = 150;
+
+/// Has two victims at a time do `work` for ever, kills them at a random instant, and has `go_on` look, in
+/// a thread of its own meanwhile and once after. Gives the number of rounds.
+fn kill_by_twos<A: Serialize + DeserializeOwned + Clone + Send + 'static>(
+    work: fn(A),
+    shared: &A,
+    go_on: impl Fn() + Sync,
+) -> u32 {
+    let asked = std::env::var("MULTIPROC_KILL_ROUNDS").ok();
+    let asked: Option<u32> = asked.map(|rounds| rounds.parse().unwrap());
+    let begun = Instant::now();
+    let mut random = u64::from(std::process::id()) | 1;
+    let mut done = 0;
+    while done < asked.unwrap_or(ROUNDS) && (asked.is_some() || begun.elapsed() < ENOUGH) {
+        let victims = [(); 2].map(|()| Process::spawn(work, shared.clone()).unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(&go_on);
+            for victim in &victims {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let instant = Instant::now() + Duration::from_micros(random % 3_000);
+                while Instant::now() < instant {
+                    std::thread::yield_now();
+                }
+                victim.kill().unwrap();
+            }
+        });
+        for victim in victims {
+            let error = within(LIMIT, move || victim.join().unwrap_err());
+            assert!(
+                error.panic().is_none(),
+                "a victim found something wrong: {error}"
+            );
+        }
+        go_on();
+        done += 1;
+    }
+    done
+}
+
+/// A word in shared memory.
+#[expect(clippy::cast_ptr_alignment, reason = "a block begins at a page")]
+fn word(block: &Block) -> &AtomicU32 {
+    // SAFETY: a block is at least four bytes long, aligned to a page; any bytes are an atomic's.
+    unsafe { &*block.as_ptr().cast::<AtomicU32>() }
+}
+
+fn turns_at_a_lock((lock, inside): (Lock, Block)) {
+    loop {
+        turn(&lock, &inside);
+    }
+}
+
+fn turn(lock: &Lock, inside: &Block) {
+    let guard = match lock.lock_timeout(LIMIT) {
+        Ok(guard) => {
+            assert_eq!(
+                word(inside).swap(std::process::id(), AcqRel),
+                0,
+                "two are inside"
+            );
+            guard
+        }
+        Err(error) => {
+            let error = match error {
+                multiproc_shm::LockTimeoutError::Poisoned(error) => error,
+                multiproc_shm::LockTimeoutError::TimedOut => panic!("the lock does not come"),
+            };
+            let owner = error.owner().expect("the slot has the name");
+            let found = word(inside).swap(std::process::id(), AcqRel);
+            assert!(
+                found == 0 || found == owner,
+                "{found} is inside, {owner} died"
+            );
+            error.into_inner()
+        }
+    };
+    let found = word(inside).swap(0, AcqRel);
+    assert_eq!(found, std::process::id(), "another came inside");
+    drop(guard);
+}
+
+#[test]
+fn a_lock_goes_on() {
+    let (lock, inside) = (Lock::new().unwrap(), Block::create(4).unwrap());
+    let shared = (lock.clone(), inside.clone());
+    let rounds = kill_by_twos(turns_at_a_lock, &shared, || {
+        (0..50).for_each(|_| turn(&lock, &inside));
+    });
+    println!("a lock: {rounds} rounds of two deaths");
+}
+
+fn turns_at_a_semaphore(slots: Semaphore) {
+    loop {
+        let one = slots.acquire();
+        let two = slots.try_acquire();
+        drop((one, two));
+    }
+}
+
+#[test]
+fn no_permit_of_a_semaphore_is_lost() {
+    let slots = Semaphore::new(2).unwrap();
+    let rounds = kill_by_twos(turns_at_a_semaphore, &slots, || {
+        for _ in 0..50 {
+            assert!(
+                slots.acquire_timeout(LIMIT).is_some(),
+                "the permit does not come"
+            );
+        }
+    });
+    assert_eq!(slots.available(), 2);
+    println!("a semaphore: {rounds} rounds of two deaths");
+}
+
+fn sets_and_waits(event: Event) {
+    loop {
+        event.set();
+        event.wait();
+        event.clear();
+        let _set: bool = event.wait_timeout(Duration::from_micros(50));
+    }
+}
+
+#[test]
+fn a_set_reaches_who_waits() {
+    let (event, answered) = (Event::new().unwrap(), Block::create(4).unwrap());
+    let rounds = kill_by_twos(sets_and_waits, &event, || {
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                word(&answered).store(1, Release);
+                assert!(event.wait_timeout(LIMIT), "a set was lost");
+            });
+            while word(&answered).load(Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            event.set();
+            // Whether it had begun to wait or not, the victims clear what they find set.
+            while !waiter.is_finished() {
+                event.set();
+                std::thread::yield_now();
+            }
+        });
+    });
+    println!("an event: {rounds} rounds of two deaths");
+}
+
+fn hold((lock, held): (Lock, Event)) {
+    let _kept = lock.lock().map_err(PoisonError::into_inner);
+    held.set();
+    multiproc_testkit::forever();
+}
+
+#[test]
+fn a_waiter_goes_on_soon_after_a_holders_death() {
+    let (lock, held) = (Lock::new().unwrap(), Event::new().unwrap());
+    let mut times = Percentiles::new("kill of a lock's holder to the next has it");
+    for _ in 0..60 {
+        held.clear();
+        let holder = Process::spawn(hold, (lock.clone(), held.clone())).unwrap();
+        assert!(held.wait_timeout(LIMIT), "it does not get the lock");
+        let killed = std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                assert!(lock.lock_timeout(LIMIT).is_err());
+                Instant::now()
+            });
+            // Until it sleeps, or nearly so.
+            let instant = Instant::now() + Duration::from_micros(500);
+            while Instant::now() < instant {
+                std::thread::yield_now();
+            }
+            let killed = Instant::now();
+            holder.kill().unwrap();
+            waiter.join().unwrap() - killed
+        });
+        times.add(killed);
+        within(LIMIT, move || drop(holder.join()));
+    }
+    println!("{times}");
+}
