@@ -39,6 +39,8 @@
 //! | give that process a name, an environment, a folder, other standard streams | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
+//! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
+//! | let processes wait for something to happen | [`Event`] |
 //! | pass values from one process to another while both run | [`channel()`] |
 //! | pass an open file, socket or pipe to another process | [`Descriptor`] |
 //! | let any error travel out of a function | [`Failure`] |
@@ -96,7 +98,7 @@
 //!
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`]; brings `process`.
-//! - `shm`: [`SharedArray`], [`SharedValue`].
+//! - `shm`: [`SharedArray`], [`SharedValue`], and the locks, semaphores and events.
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
@@ -124,7 +126,9 @@ pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
 // Memory that processes share.
 #[cfg(feature = "shm")]
 #[doc(inline)]
-pub use multiproc_shm::{SharedArray, SharedValue};
+pub use multiproc_shm::{
+    BoundedSemaphore, Event, Lock, RLock, Semaphore, SharedArray, SharedValue,
+};
 
 // Messages between processes.
 #[cfg(feature = "channel")]
