@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::limits::Resource;
 use multiproc_sys::process as sys;
 use multiproc_wire::encode;
 use serde::Serialize;
@@ -13,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind};
 use crate::function::Function;
+use crate::restrictions::Restrictions;
 use crate::startup::{self, Order};
 use crate::{Process, current_process};
 
@@ -53,6 +57,9 @@ pub struct Builder {
     streams: [sys::Stdio; 3],
     daemon: bool,
     announce: bool,
+    restrictions: Restrictions,
+    session: bool,
+    start_timeout: Option<Duration>,
 }
 
 impl Builder {
@@ -65,6 +72,9 @@ impl Builder {
             streams: [sys::Stdio::Null, sys::Stdio::Inherit, sys::Stdio::Inherit],
             daemon: false,
             announce: true,
+            restrictions: Restrictions::default(),
+            session: false,
+            start_timeout: None,
         }
     }
 
@@ -137,19 +147,93 @@ impl Builder {
         self
     }
 
+    /// The CPUs that the child runs on, by their numbers; all that the parent may use unless asked
+    /// otherwise. One that is not there, or not for this process, is an error of the start.
+    #[doc(alias = "os.sched_setaffinity")]
+    pub fn affinity(mut self, cpus: impl IntoIterator<Item = usize>) -> Builder {
+        self.restrictions.affinity = Some(cpus.into_iter().collect());
+        self
+    }
+
+    /// How much other processes go first: from -20, before all others, to 19, after them. It is not added
+    /// to the parent's, which is what the child has unless asked otherwise; a lower one than that needs
+    /// the right to it, and else is an error of the start.
+    #[doc(alias = "os.nice")]
+    pub fn niceness(mut self, niceness: i32) -> Builder {
+        self.restrictions.niceness = Some(niceness);
+        self
+    }
+
+    /// So much of a resource and no more, for the child and, each for itself, what it starts; the child
+    /// cannot raise it again. More than the parent may have is an error of the start.
+    ///
+    /// ```
+    /// use multiproc_process::{Process, Resource};
+    ///
+    /// let child = Process::builder()
+    ///     .limit(Resource::CpuSeconds, 1)
+    ///     .limit(Resource::CoreSize, 0)
+    ///     .spawn(|()| -> () { loop { std::hint::spin_loop() } }, ())?;
+    /// let error = child.join().unwrap_err();
+    /// assert!(error.to_string().contains("SIGXCPU"), "{error}");
+    /// # Ok::<(), multiproc_process::Error>(())
+    /// ```
+    #[doc(alias = "resource.setrlimit")]
+    pub fn limit(mut self, resource: Resource, most: u64) -> Builder {
+        self.restrictions.limit(resource, most);
+        self
+    }
+
+    /// Caps the child's memory at so many bytes. It is the limit of [`Resource::AddressSpace`] and no
+    /// more than that: what the child reserves counts, used or not, each process that the child starts
+    /// has as much again, and memory that it shares counts in each.
+    ///
+    /// An allocation beyond it fails; where the function does not expect that (`Vec::try_reserve` does)
+    /// the child aborts, and `join` says so. A cap that does not even leave room for the program and
+    /// the stack of its function is an error of the start.
+    pub fn memory_limit(self, bytes: u64) -> Builder {
+        self.limit(Resource::AddressSpace, bytes)
+    }
+
+    /// The permissions that files and folders made by the child do not get; the parent's umask unless
+    /// asked otherwise.
+    #[doc(alias = "os.umask")]
+    pub fn umask(mut self, mask: u32) -> Builder {
+        self.restrictions.umask = Some(mask);
+        self
+    }
+
+    /// Has the child lead a session of its own, which no terminal controls, and not only a process group
+    /// of its own, which each child does. It still does not outlive its parent.
+    #[doc(alias = "os.setsid")]
+    pub fn new_session(mut self) -> Builder {
+        self.session = true;
+        self
+    }
+
+    /// Has [`spawn`](Self::spawn) wait until the child is about to call its function, and for no longer
+    /// than this: a child that has not come so far then is killed. All that can go wrong before is an
+    /// error of `spawn` then, and not of `join`.
+    pub fn start_timeout(mut self, timeout: Duration) -> Builder {
+        self.start_timeout = Some(timeout);
+        self
+    }
+
     /// Starts a child that calls `function(arguments)`.
     ///
     /// # Errors
     /// An argument that cannot be encoded, a limit on processes, open files or memory that is reached, a
     /// folder that is not there, a name or variable that no system call can carry; a program without the
     /// hook before `main` that has not called [`init`](crate::init); a child too many levels deep.
-    /// Nothing is left behind then. What happens from the start on is told by [`Process::join`].
+    /// Nothing is left behind then. What happens from the start on is told by [`Process::join`], unless
+    /// there is a [`start_timeout`](Self::start_timeout).
     pub fn spawn<A, R>(self, function: fn(A) -> R, arguments: A) -> Result<Process<R>, Error>
     where
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
         static COUNT: AtomicU64 = AtomicU64::new(1);
+        let deadline = self.start_timeout.map(Deadline::after);
         let name = self.name.unwrap_or_else(|| {
             // Relaxed: only distinct.
             format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed))
@@ -163,6 +247,8 @@ impl Builder {
         let order = Order {
             function,
             print_panics: self.announce,
+            tell_start: deadline.is_some(),
+            restrictions: self.restrictions,
             name: name.clone(),
             parents_name: current_process().name().to_string(),
         };
@@ -182,9 +268,14 @@ impl Builder {
             folder: self.folder,
             streams: self.streams,
             daemon: self.daemon,
+            session: self.session,
         };
         let (child, link) = startup::start(&mut setting, &order, &bytes, handoff.handles())?;
         handoff.sent();
-        Ok(Process::new(child, link))
+        let process = Process::new(child, link);
+        if let Some(deadline) = deadline {
+            process.wait_for_start(deadline)?;
+        }
+        Ok(process)
     }
 }

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 use std::process;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
+use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::{process as sys, signal};
 use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, encode};
 
@@ -22,8 +23,10 @@ pub(crate) const PANICKED: u8 = 2;
 pub(crate) const REFUSED: u8 = 3;
 /// … why the argument could not be decoded, …
 pub(crate) const ARGUMENTS_LOST: u8 = 4;
-/// … why the result could not be encoded.
+/// … why the result could not be encoded; …
 pub(crate) const RESULT_LOST: u8 = 5;
+/// … and before those, where it was asked for, that the function is about to be called.
+pub(crate) const STARTED: u8 = 6;
 
 /// The exit code of a child whose function panicked: that of a Rust program whose `main` did.
 const EXIT_PANICKED: i32 = 101;
@@ -47,22 +50,41 @@ pub(crate) fn refuse_start(error: &io::Error) -> ! {
     process::exit(EXIT_REFUSED)
 }
 
-/// Steps 6 and 7 (see `startup.rs`).
-#[expect(clippy::exit, reason = "a child never reaches main")]
-pub(crate) fn run(link: Link, parent: ParentProcess) -> ! {
-    signal::as_at_start_of_main();
-    let link = LINK.get_or_init(|| link);
-    let code = match serve(link, parent) {
-        Ok(code) => code,
-        Err(why) => {
-            report(link, REFUSED, why.as_bytes(), &[]);
-            EXIT_REFUSED
-        }
-    };
-    process::exit(code)
+/// An order that was taken and is to be carried out.
+pub(crate) struct Task {
+    order: Order,
+    body: Vec<u8>,
+    /// How many of the body's last bytes are the arguments, and the handles in them.
+    arguments: (usize, Vec<Arc<OwnedHandle>>),
 }
 
-fn serve(link: &'static Link, parent: ParentProcess) -> Result<i32, String> {
+/// Step 5 (see `startup.rs`).
+pub(crate) fn take_order(link: Link, parent: ParentProcess) -> (&'static Link, Task) {
+    signal::as_at_start_of_main();
+    let link = LINK.get_or_init(|| link);
+    match read_order(link, parent) {
+        Ok(task) => (link, task),
+        Err(why) => refuse(link, &why),
+    }
+}
+
+/// Steps 6 and 7, after what was left to be initialised.
+#[expect(clippy::exit, reason = "a child never reaches main")]
+pub(crate) fn run(link: &'static Link, task: Task) -> ! {
+    match serve(link, task) {
+        Ok(code) => process::exit(code),
+        Err(why) => refuse(link, &why),
+    }
+}
+
+/// Tells the parent why the function is not called.
+#[expect(clippy::exit, reason = "a child never reaches main")]
+fn refuse(link: &Link, why: &str) -> ! {
+    report(link, REFUSED, why.as_bytes(), &[]);
+    process::exit(EXIT_REFUSED)
+}
+
+fn read_order(link: &Link, parent: ParentProcess) -> Result<Task, String> {
     let (body, handles) = match link.receive(Deadline::after(PATIENCE)) {
         Ok(Incoming::Frame {
             kind: ORDER,
@@ -79,18 +101,33 @@ fn serve(link: &'static Link, parent: ParentProcess) -> Result<i32, String> {
     if image != identity() {
         return Err("it runs another build of the program than its parent".to_string());
     }
-    let callable = order
-        .function
-        .resolve()
-        .map_err(|error| error.to_string())?;
+    let arguments = decoder.into_rest();
     sys::set_name(&order.name);
     current::know(AsChild {
         name: order.name.clone(),
         parent: ParentProcess {
-            name: order.parents_name,
+            name: order.parents_name.clone(),
             ..parent
         },
     });
+    order.restrictions.apply()?;
+    Ok(Task {
+        order,
+        body,
+        arguments,
+    })
+}
+
+fn serve(link: &'static Link, task: Task) -> Result<i32, String> {
+    let Task {
+        order,
+        body,
+        arguments,
+    } = task;
+    let callable = order
+        .function
+        .resolve()
+        .map_err(|error| error.to_string())?;
     let panics = if order.print_panics {
         PanicReport::Printed
     } else {
@@ -99,9 +136,11 @@ fn serve(link: &'static Link, parent: ParentProcess) -> Result<i32, String> {
     let thread = thread::Builder::new()
         .name(order.name)
         .stack_size(sys::main_stack_size());
-    let rest = decoder.into_rest();
     let worker = move || {
-        let (bytes, handles) = rest;
+        if order.tell_start {
+            report(link, STARTED, &[], &[]);
+        }
+        let (bytes, handles) = arguments;
         let arguments = Decoder::new(&body[body.len() - bytes..], handles);
         let mut result = Vec::new();
         let mut results = Encoder::new(&mut result);
@@ -142,12 +181,7 @@ fn serve(link: &'static Link, parent: ParentProcess) -> Result<i32, String> {
 
 /// Sends a report; if it cannot be sent as it is, why it cannot. A parent that has dropped its handle
 /// does not want to know, and that is no failure.
-fn report(
-    link: &Link,
-    kind: u8,
-    body: &[u8],
-    handles: &[std::sync::Arc<multiproc_sys::handle::OwnedHandle>],
-) -> bool {
+fn report(link: &Link, kind: u8, body: &[u8], handles: &[Arc<OwnedHandle>]) -> bool {
     let deadline = Deadline::after(PATIENCE);
     let Err(error) = link.send(
         Frame {

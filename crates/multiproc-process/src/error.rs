@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Locate(LocateError),
     Encode(EncodeError),
     Refused(String),
+    StartTimedOut,
+    StartDied(ExitStatus),
     Wait(io::Error),
     Signal(i32, io::Error),
     TimedOut,
@@ -50,10 +52,11 @@ impl Error {
         }
     }
 
-    /// Whether a wait with a timeout came to its end first. The child runs on, and can be joined again.
+    /// Whether a wait with a timeout came to its end first. The child runs on, and can be joined again;
+    /// where it was a [start](Self::is_start) that took too long, the child is killed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(*self.kind, Kind::TimedOut)
+        matches!(*self.kind, Kind::TimedOut | Kind::StartTimedOut)
     }
 
     /// Whether the child could not be started, or ended before its function was called.
@@ -66,6 +69,8 @@ impl Error {
                 | Kind::Start(_)
                 | Kind::Locate(_)
                 | Kind::Refused(_)
+                | Kind::StartTimedOut
+                | Kind::StartDied(_)
         )
     }
 
@@ -82,7 +87,7 @@ impl Error {
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match *self.kind {
-            Kind::Died(status) => Some(status),
+            Kind::Died(status) | Kind::StartDied(status) => Some(status),
             _ => None,
         }
     }
@@ -115,6 +120,12 @@ impl fmt::Display for Error {
             Kind::Locate(error) => write!(f, "cannot be started: {error}"),
             Kind::Encode(error) => write!(f, "cannot be started: {error}"),
             Kind::Refused(why) => write!(f, "could not run its function: {why}"),
+            Kind::StartTimedOut => {
+                f.write_str("had not come to its function within the time given, and was killed")
+            }
+            Kind::StartDied(status) => {
+                write!(f, "ended with {status} before its function was called")
+            }
             Kind::Wait(error) => write!(f, "cannot be waited for: {error}"),
             Kind::Signal(number, error) => {
                 let name = signal::name(*number).unwrap_or("a signal");

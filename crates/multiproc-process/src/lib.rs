@@ -52,6 +52,7 @@ mod panics;
 mod process;
 mod reaper;
 mod registry;
+mod restrictions;
 mod startup;
 
 pub use builder::{Builder, Stdio};
@@ -59,6 +60,7 @@ pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, par
 pub use error::Error;
 pub use handle::{ChildHandle, active_children, wait_any};
 pub use multiproc_sys::handle::{AsHandle, BorrowedHandle};
+pub use multiproc_sys::limits::Resource;
 pub use multiproc_sys::wait::ExitStatus;
 pub use process::Process;
 pub use registry::EXIT_WAIT;

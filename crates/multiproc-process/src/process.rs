@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::{AsHandle, BorrowedHandle, Interest, OwnedHandle, poll};
+use multiproc_sys::signal;
 use multiproc_wire::{Incoming, Link, Panic, decode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,8 @@ pub struct Process<R = ()> {
 /// What was heard from the child so far.
 enum Heard {
     Nothing,
+    /// That it is about to call its function.
+    Started,
     Report(Said),
     /// It ended without a report.
     Silence,
@@ -48,7 +51,7 @@ enum Said {
 }
 
 impl Process {
-    /// A process to be started with a name, an environment, a folder or standard streams of its own.
+    /// A process to be started with a name, an environment, a folder, standard streams or limits of its own.
     ///
     /// ```
     /// use multiproc_process::{Process, Stdio};
@@ -274,9 +277,32 @@ impl<R> Process<R> {
                 decode(&bytes, handles).map_err(|error| self.error(Kind::Decode(error)))
             }
             Heard::Report(Said::Failed(kind)) => Err(self.error(kind)),
-            Heard::Silence | Heard::Nothing => Err(self.error(Kind::Died(status))),
+            Heard::Silence | Heard::Nothing | Heard::Started => Err(self.error(Kind::Died(status))),
             Heard::Taken => Err(self.error(Kind::Taken)),
         }
+    }
+
+    /// Hears that the child is about to call its function; one that is not by the deadline is killed.
+    pub(crate) fn wait_for_start(&self, deadline: Deadline) -> Result<(), Error> {
+        /// Until a killed child is reaped; one that takes longer is left to the reaper.
+        const KILLED: Duration = Duration::from_secs(1);
+        let heard = self.listen(deadline);
+        let said = std::mem::replace(&mut *self.heard(), Heard::Nothing);
+        let kind = match (heard, said) {
+            (Ok(()), Heard::Started) => return Ok(()),
+            (Ok(()), Heard::Report(Said::Failed(kind))) => kind,
+            (Ok(()), _) => match self.child.wait(Deadline::after(KILLED)) {
+                Ok(Some(status)) => Kind::StartDied(status),
+                Ok(None) => Kind::StartTimedOut,
+                Err(error) => Kind::Wait(error),
+            },
+            (Err(Kind::TimedOut), _) => Kind::StartTimedOut,
+            (Err(kind), _) => kind,
+        };
+        // What cannot be killed or waited for ends with this process.
+        let _killed = self.child.signal_group(signal::KILL);
+        let _reaped = self.child.wait(Deadline::after(KILLED));
+        Err(self.error(kind))
     }
 
     /// Hears the child's report, or that there is none because it has ended. Several threads may.
@@ -296,6 +322,10 @@ impl<R> Process<R> {
             }
             // What a dead child said is there already: somebody it forked may keep the link open.
             *heard = match self.link.receive(Deadline::now()) {
+                Ok(Incoming::Frame {
+                    kind: report::STARTED,
+                    ..
+                }) => Heard::Started,
                 Ok(Incoming::Frame {
                     kind,
                     body,

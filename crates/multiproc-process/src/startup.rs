@@ -7,8 +7,8 @@
 //!    the trigger variable in the environment; drops the other end.
 //! 3. Child, before `main`: finds the trigger, removes it, checks that the socket was made by its parent.
 //! 4. Child: holds on to the lifeline. From here on it cannot outlive its parent.
-//! 5. Child: runs what the image still had to initialise.
-//! 6. Child: reads the order, checks the image's identity, resolves the function, calls it.
+//! 5. Child: reads the order, checks the image's identity, applies the restrictions to itself.
+//! 6. Child: runs what the image still had to initialise, resolves the function, calls it.
 //! 7. Child: sends the outcome, and exits.
 //!
 //! The child's death at any step closes its end of the socket. The parent's death at any step ends the
@@ -36,6 +36,7 @@ use crate::current::ParentProcess;
 use crate::error::{Error, Kind};
 use crate::function::FunctionRef;
 use crate::registry::Child;
+use crate::restrictions::Restrictions;
 
 /// How many levels deep children may have children.
 pub const MAX_DEPTH: u32 = 16;
@@ -53,6 +54,9 @@ pub(crate) const ORDER: u8 = 1;
 pub(crate) struct Order {
     pub(crate) function: FunctionRef,
     pub(crate) print_panics: bool,
+    /// Whether the parent waits for the function to be called.
+    pub(crate) tell_start: bool,
+    pub(crate) restrictions: Restrictions,
     pub(crate) name: String,
     pub(crate) parents_name: String,
 }
@@ -65,6 +69,7 @@ pub(crate) struct Setting {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) streams: [sys::Stdio; 3],
     pub(crate) daemon: bool,
+    pub(crate) session: bool,
 }
 
 /// Relaxed, both: set before `main`, or by `init` before the thread that started could start others.
@@ -94,7 +99,7 @@ pub fn is_child() -> bool {
     DEPTH.load(Ordering::Relaxed) > 0
 }
 
-/// Steps 3 to 5 of a child; nothing in any other process.
+/// Steps 3 to 7 of a child; nothing in any other process.
 fn enter(start: Option<Start>) {
     INITIALIZED.store(true, Ordering::Relaxed);
     let Some(trigger) = own_trigger() else { return };
@@ -108,11 +113,12 @@ fn enter(start: Option<Start>) {
         Ok(taken) => taken,
         Err(error) => child::refuse_start(&error),
     };
+    let (link, task) = child::take_order(link, parent);
     if let Some(start) = start {
         // SAFETY: this is the hook that was given `start`, and `run` does not return.
         unsafe { start.run_remaining() };
     }
-    child::run(link, parent)
+    child::run(link, task)
 }
 
 /// What the trigger says, if it is there and meant for this version.
@@ -225,6 +231,9 @@ fn command<'a>(
     command.variable(OsStr::new(TRIGGER), OsStr::new(&trigger))?;
     if let Some(folder) = &setting.folder {
         command.folder(folder)?;
+    }
+    if setting.session {
+        command.new_session();
     }
     command.streams(std::mem::take(&mut setting.streams));
     Ok(command)

@@ -25,6 +25,7 @@ pub mod socket;
 pub mod hook;
 pub mod image;
 pub mod lifeline;
+pub mod limits;
 pub mod process;
 pub mod signal;
 pub mod wait;

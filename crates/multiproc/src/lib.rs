@@ -36,7 +36,7 @@
 //! |---|---|
 //! | run one function in another process and get its result | [`Process::spawn`], [`Process::join`] |
 //! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
-//! | give that process a name, an environment, a folder, other standard streams | [`Process::builder`] |
+//! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
@@ -114,8 +114,8 @@
 #[cfg(feature = "process")]
 #[doc(inline)]
 pub use multiproc_process::{
-    EXIT_WAIT, ExitStatus, Process, Stdio, active_children, cpu_count, current_process, init,
-    is_child, parent_process, wait_any,
+    EXIT_WAIT, ExitStatus, Process, Resource, Stdio, active_children, cpu_count, current_process,
+    init, is_child, parent_process, wait_any,
 };
 
 // Pools of worker processes.

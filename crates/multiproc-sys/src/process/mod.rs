@@ -1,8 +1,8 @@
 //! Starting a child process.
 //!
 //! A port supplies [`Command`]: an executable image with a name, an environment, a folder and
-//! standard streams, started with exactly the handles that are meant for it, in a process group of its
-//! own, with no signal blocked. No code of this process runs between the start and the new image.
+//! standard streams, started with exactly the handles that are meant for it, in a process group (or
+//! session) of its own, with no signal blocked. No code of this process runs between the start and the new image.
 //! `own_image` is the running program itself, whatever has become of its file; the rest tells a process
 //! of itself.
 

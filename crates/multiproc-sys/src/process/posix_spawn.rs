@@ -95,6 +95,7 @@ pub struct Command<'a> {
     environment: Vec<CString>,
     folder: Option<CString>,
     streams: [Stdio; 3],
+    session: bool,
     inherit: &'a [BorrowedFd<'a>],
 }
 
@@ -112,6 +113,7 @@ impl<'a> Command<'a> {
             environment: Vec::new(),
             folder: None,
             streams: Default::default(),
+            session: false,
             inherit,
         })
     }
@@ -146,6 +148,11 @@ impl<'a> Command<'a> {
         self.streams = streams;
     }
 
+    /// Has the child lead a session of its own, without a terminal, and not only a process group.
+    pub fn new_session(&mut self) {
+        self.session = true;
+    }
+
     /// Starts the child.
     ///
     /// # Errors
@@ -159,7 +166,7 @@ impl<'a> Command<'a> {
         if let Some(folder) = &self.folder {
             actions.folder(folder)?;
         }
-        let attributes = Attributes::new()?;
+        let attributes = Attributes::new(self.session)?;
         let arguments = [self.name.as_ptr().cast_mut(), ptr::null_mut()];
         let environment: Vec<*mut c_char> = self
             .environment
@@ -305,8 +312,8 @@ impl Drop for Actions {
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
-    /// A group of its own, and no signal blocked.
-    fn new() -> io::Result<Attributes> {
+    /// A group of its own, perhaps in a session of its own, and no signal blocked.
+    fn new(session: bool) -> io::Result<Attributes> {
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the call initialises what it is given.
         check_code(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
@@ -321,7 +328,12 @@ impl Attributes {
         })?;
         // SAFETY: initialised.
         check_code(unsafe { libc::posix_spawnattr_setpgroup(&raw mut attributes.0, 0) })?;
-        let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGMASK;
+        // The leader of a session leads a group; who leads a group cannot make a session any more.
+        let lead = match session {
+            true => libc::POSIX_SPAWN_SETSID.into(),
+            false => libc::POSIX_SPAWN_SETPGROUP,
+        };
+        let flags = lead | libc::POSIX_SPAWN_SETSIGMASK;
         let flags = libc::c_short::try_from(flags).expect("small");
         // SAFETY: initialised.
         check_code(unsafe { libc::posix_spawnattr_setflags(&raw mut attributes.0, flags) })?;

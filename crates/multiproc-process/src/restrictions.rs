@@ -1,0 +1,61 @@
+//! What a child may use: asked for by the builder, carried by the order, applied by the child itself
+//! before any code of the program runs in it.
+
+use multiproc_sys::limits::{self, Resource};
+use multiproc_sys::process as sys;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Restrictions {
+    pub(crate) affinity: Option<Vec<usize>>,
+    pub(crate) niceness: Option<i32>,
+    pub(crate) umask: Option<u32>,
+    /// Places in [`Resource::ALL`], and how much.
+    limits: Vec<(usize, u64)>,
+}
+
+impl Restrictions {
+    /// The last word on a resource holds.
+    pub(crate) fn limit(&mut self, resource: Resource, most: u64) {
+        let place = Resource::ALL.iter().position(|known| *known == resource);
+        let place = place.expect("all of them are there");
+        self.limits.retain(|(other, _)| *other != place);
+        self.limits.push((place, most));
+    }
+
+    /// Applies them to this process; what could not be, and why.
+    pub(crate) fn apply(&self) -> Result<(), String> {
+        let said = |error: std::io::Error| error.to_string();
+        if let Some(cpus) = &self.affinity {
+            limits::set_affinity(cpus).map_err(said)?;
+        }
+        if let Some(niceness) = self.niceness {
+            limits::set_niceness(niceness).map_err(said)?;
+        }
+        if let Some(mask) = self.umask {
+            limits::set_umask(mask).map_err(said)?;
+        }
+        let mut address_space = None;
+        for (place, most) in &self.limits {
+            let resource = *Resource::ALL.get(*place).ok_or("an unknown resource")?;
+            limits::set_limit(resource, *most).map_err(said)?;
+            if resource == Resource::AddressSpace {
+                address_space = Some(*most);
+            }
+        }
+        address_space.map_or(Ok(()), check_address_space)
+    }
+}
+
+/// A program that has no room for its function would end in some confusing way.
+fn check_address_space(most: u64) -> Result<(), String> {
+    let taken = limits::address_space_in_use().map_err(|error| error.to_string())?;
+    let stack = sys::main_stack_size() as u64;
+    if taken.saturating_add(stack) <= most {
+        return Ok(());
+    }
+    Err(format!(
+        "address space is limited to {most} bytes, and the program takes {taken} before its function is \
+         called, and {stack} for the stack"
+    ))
+}

@@ -1,0 +1,250 @@
+//! What a child may use, and how long its start may take.
+#![allow(clippy::print_stdout, reason = "what children tell")]
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use multiproc_process::{Builder, Error, Process, Resource, active_children, cpu_count};
+use multiproc_testkit::{Oracle, alive, eventually, kill, within};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// For a start that will not come about.
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Tells a child what goes wrong before its function is called.
+const DISTURB: &str = "MULTIPROC_TEST_DISTURB";
+
+/// As a library's constructor might be.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = {
+    extern "C" fn disturb() {
+        match std::env::var(DISTURB).as_deref() {
+            Ok("hang") => multiproc_testkit::forever(),
+            Ok("abort") => std::process::abort(),
+            _ => {}
+        }
+    }
+    disturb
+};
+
+fn oracle() -> Oracle {
+    Oracle::after(|| Process::spawn(|()| (), ()).unwrap().join().unwrap())
+}
+
+fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> Result<R, Error> {
+    within(LIMIT, move || child.join())
+}
+
+/// The first CPU that this process may use.
+fn first_cpu() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let (_, list) = status.split_once("Cpus_allowed_list:").unwrap();
+    let digits = list.trim_start().split(|c: char| !c.is_ascii_digit());
+    digits.into_iter().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_child_runs_on_the_cpus_and_with_the_niceness_it_was_given() {
+    let oracle = oracle();
+    let child = Process::builder()
+        .affinity([first_cpu()])
+        .niceness(11)
+        .umask(0o027)
+        .spawn(
+            |()| {
+                // SAFETY: takes no pointer.
+                let niceness = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+                // SAFETY: takes no pointer.
+                let umask = unsafe { libc::umask(0) };
+                (cpu_count(), niceness, umask)
+            },
+            (),
+        );
+    assert_eq!(join(child.unwrap()).unwrap(), (1, 11, 0o027));
+    oracle.finish();
+}
+
+#[test]
+fn each_limit_is_the_one_it_is_called() {
+    let oracle = oracle();
+    let most = [
+        (Resource::OpenFiles, libc::RLIMIT_NOFILE, 99),
+        (Resource::CoreSize, libc::RLIMIT_CORE, 0),
+        (Resource::CpuSeconds, libc::RLIMIT_CPU, 77),
+        (Resource::AddressSpace, libc::RLIMIT_AS, 1 << 32),
+        (Resource::FileSize, libc::RLIMIT_FSIZE, 1 << 20),
+        (Resource::Data, libc::RLIMIT_DATA, 1 << 31),
+        (Resource::Stack, libc::RLIMIT_STACK, 1 << 20),
+        (Resource::Processes, libc::RLIMIT_NPROC, 4000),
+        (Resource::LockedMemory, libc::RLIMIT_MEMLOCK, 4096),
+    ];
+    assert_eq!(most.len(), Resource::ALL.len());
+    let limited = |builder: Builder, (resource, _, most): &(Resource, _, u64)| {
+        builder.limit(*resource, *most)
+    };
+    // The last word holds.
+    let builder = Process::builder().limit(Resource::OpenFiles, 3);
+    let child = most.iter().fold(builder, limited).spawn(
+        |numbers: Vec<u32>| {
+            let limits = numbers.into_iter().map(|number| {
+                let mut limit = libc::rlimit {
+                    rlim_cur: 1,
+                    rlim_max: 1,
+                };
+                // SAFETY: `limit` is live and the call fills it.
+                unsafe { libc::getrlimit(number, &raw mut limit) };
+                (limit.rlim_cur, limit.rlim_max)
+            });
+            limits.collect::<Vec<_>>()
+        },
+        most.iter().map(|(_, number, _)| *number).collect(),
+    );
+    let found = join(child.unwrap()).unwrap();
+    for ((resource, _, most), (soft, hard)) in most.into_iter().zip(found) {
+        let then = u64::from(resource == Resource::CpuSeconds);
+        assert_eq!((soft, hard), (most, most + then), "{resource}");
+    }
+    oracle.finish();
+}
+
+#[test]
+fn a_restriction_that_cannot_be_is_an_error_that_names_it() {
+    let oracle = oracle();
+    let open = format!("open files cannot be limited to {}", u64::MAX);
+    let builder = Process::builder;
+    let cases = [
+        (builder().niceness(20), "a niceness of 20"),
+        (builder().affinity([]), "CPUs [] cannot be chosen"),
+        (builder().affinity([first_cpu(), 16383]), "CPU 16383"),
+        (builder().umask(0o1777), "a umask of 0o1777"),
+        (builder().limit(Resource::OpenFiles, u64::MAX), &open),
+        (
+            builder().memory_limit(1 << 20),
+            "address space is limited to 1048576 bytes",
+        ),
+    ];
+    for (builder, named) in cases {
+        let child = builder.spawn(|()| (), ()).unwrap();
+        let error = join(child).unwrap_err();
+        assert!(error.is_start() && error.exit_status().is_none());
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    oracle.finish();
+}
+
+#[test]
+fn memory_beyond_the_cap_is_refused_and_ends_who_did_not_expect_it() {
+    let oracle = oracle();
+    let capped = || Process::builder().memory_limit(512 << 20);
+    let expected = capped().spawn(
+        |()| {
+            let small = Vec::<u8>::new().try_reserve(16 << 20).is_ok();
+            (small, Vec::<u8>::new().try_reserve(1 << 30).is_err())
+        },
+        (),
+    );
+    assert_eq!(join(expected.unwrap()).unwrap(), (true, true));
+    let child = capped()
+        .limit(Resource::CoreSize, 0)
+        .stderr(multiproc_process::Stdio::null())
+        .spawn(|()| vec![1_u8; 1 << 30].len(), ());
+    let error = join(child.unwrap()).unwrap_err();
+    assert_eq!(error.exit_status().unwrap().signal(), Some(libc::SIGABRT));
+    oracle.finish();
+}
+
+#[test]
+fn a_result_that_a_limit_forbids_is_an_error_that_says_so() {
+    let oracle = oracle();
+    let child = Process::builder()
+        .limit(Resource::FileSize, 4096)
+        .spawn(|()| vec![7_u8; 1 << 20], ());
+    let error = join(child.unwrap()).unwrap_err();
+    assert!(
+        error.to_string().contains("could not send its result"),
+        "{error}"
+    );
+    oracle.finish();
+}
+
+/// Whether this process leads its session.
+fn leads_session(_: ()) -> bool {
+    // SAFETY: takes no pointer.
+    let session = unsafe { libc::getsid(0) };
+    u32::try_from(session).unwrap() == std::process::id()
+}
+
+fn tell_and_stay(_: ()) {
+    println!("{}", std::process::id());
+    multiproc_testkit::forever()
+}
+
+fn parent_of_a_session(_: ()) {
+    let _child = Process::builder().new_session().spawn(tell_and_stay, ());
+    multiproc_testkit::forever()
+}
+
+#[test]
+fn a_child_in_a_session_of_its_own_dies_with_its_parent_too() {
+    let oracle = oracle().with_orphans();
+    let usual = Process::spawn(leads_session, ()).unwrap();
+    assert!(!join(usual).unwrap());
+    let own = Process::builder().new_session().spawn(leads_session, ());
+    assert!(join(own.unwrap()).unwrap());
+
+    let (input, output) = std::io::pipe().unwrap();
+    let parent = Process::builder()
+        .stdout(output)
+        .spawn(parent_of_a_session, ());
+    let parent = parent.unwrap();
+    let mut line = String::new();
+    BufReader::new(input).read_line(&mut line).unwrap();
+    let child = line.trim_end().parse().unwrap();
+    kill(parent.pid(), libc::SIGKILL).unwrap();
+    eventually(LIMIT, "the child is gone", || !alive(child));
+    join(parent).unwrap_err();
+    oracle.finish();
+}
+
+#[test]
+fn a_start_that_succeeds_in_time_is_told_and_the_result_comes_as_ever() {
+    let oracle = oracle();
+    let child = Process::builder().start_timeout(LIMIT).spawn(|n| n + 1, 1);
+    assert_eq!(join(child.unwrap()).unwrap(), 2);
+    // What goes wrong from the function on is told by `join`.
+    let child = Process::builder()
+        .start_timeout(LIMIT)
+        .spawn(|()| -> () { std::process::abort() }, ());
+    let error = join(child.unwrap()).unwrap_err();
+    assert!(!error.is_start(), "{error}");
+    oracle.finish();
+}
+
+#[test]
+fn a_start_that_hangs_or_fails_is_an_error_of_spawn() {
+    let oracle = oracle();
+    let disturbed = |how: &str| Process::builder().env(DISTURB, how);
+    let spawn = |builder: Builder, timeout| {
+        let started = within(LIMIT, move || {
+            builder.start_timeout(timeout).spawn(|()| (), ())
+        });
+        assert_eq!(active_children().len(), 0);
+        started.unwrap_err()
+    };
+    let hung = spawn(disturbed("hang"), SHORT);
+    assert!(hung.is_start() && hung.is_timeout(), "{hung}");
+    assert!(hung.pid().is_some(), "{hung}");
+
+    let died = spawn(disturbed("abort").limit(Resource::CoreSize, 0), LIMIT);
+    assert!(died.is_start() && !died.is_timeout(), "{died}");
+    assert_eq!(died.exit_status().unwrap().signal(), Some(libc::SIGABRT));
+
+    let refused = spawn(Process::builder().niceness(99), LIMIT);
+    assert!(refused.is_start(), "{refused}");
+    assert!(
+        refused.to_string().contains("a niceness of 99"),
+        "{refused}"
+    );
+    oracle.finish();
+}
