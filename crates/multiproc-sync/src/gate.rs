@@ -66,6 +66,11 @@ impl Gate {
         inside.expect("a wait without end timed out")
     }
 
+    /// Whether somebody died inside and nobody has entered since.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock.is_poisoned()
+    }
+
     pub(crate) fn is_held_by_this_process(&self) -> bool {
         self.lock.is_held_by_this_process()
     }

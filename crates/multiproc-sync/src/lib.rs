@@ -15,6 +15,7 @@
 //! - [`Permits`]: a count of permits, each somebody's: of which semaphores, locks that anybody may
 //!   release, and reader-writer locks are made.
 //! - [`ReentrantWord`]: a lock that its holder may take again.
+//! - [`ConditionWord`]: a lock, and who waits for notice from its holder.
 //! - [`EventWord`]: set or not, and who waits for it to be.
 //! - [`Deadline`]: until when to wait.
 //!
@@ -41,12 +42,14 @@ mod alarm;
 mod gate;
 mod table;
 
+mod condition;
 mod event;
 mod permits;
 mod reentrant;
 
 pub mod primitive;
 
+pub use condition::ConditionWord;
 pub use event::EventWord;
 pub use guard::LockGuard;
 pub use lock::{Held, LockWord, NotTaken};

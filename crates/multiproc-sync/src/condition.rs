@@ -1,0 +1,212 @@
+//! A condition: a lock, and who waits, having released it, until a holder of the lock notifies them.
+//!
+//! # State
+//!
+//! | a slot's `STATE` | meaning |
+//! |---|---|
+//! | 0 | its thread is about to wait, or has been told |
+//! | [`WAITING`] | its thread waits, since `TICKET` |
+//! | [`NOTIFIED`] | it was chosen, and has not been told yet |
+//!
+//! # Invariants
+//!
+//! 1. `STATE` becomes `WAITING` while its thread holds the lock, so no notification comes between the
+//!    decision to wait and the wait.
+//! 2. Who is chosen is the one that has waited longest and is alive.
+//! 3. Who is chosen keeps its slot until it holds the lock again. If it dies before, whoever reaps the slot
+//!    chooses another. If it dies after, it dies with the lock, and the next holder is told so.
+//! 4. Whoever sleeps watches all slots (`table.rs`): a death among those who wait wakes one of them, which
+//!    reaps.
+//!
+//! # Orderings
+//!
+//! The lock orders what it protects. `STATE` is published by the alarm: Release there, Acquire at the look
+//! before a sleep. All else is inside the gate.
+//!
+//! # Death
+//!
+//! | killed | what happens |
+//! |---|---|
+//! | claimed a slot, before or after `WAITING`, asleep, or late | reaped; the lock as in `lock.rs` |
+//! | chosen, until it holds the lock and is told | another is chosen (3) |
+//! | told, before it has left its slot | it has the lock: the next holder is told of the death |
+//! | notifying, some chosen and not woken | the gate is abandoned: who is woken rings for all (`gate.rs`) |
+//! | reaping, another chosen already | one more is chosen: a wake for nothing |
+//!
+//! # Differences from Python
+//!
+//! `multiprocessing.Condition` counts sleepers in semaphores: one that is killed leaves its notifier
+//! waiting for ever.
+
+#![expect(
+    unsafe_code,
+    reason = "to take a lock is to promise something about memory"
+)]
+
+use crate::gate::Gate;
+use crate::lock::{Held, LockWord};
+use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::{AtomicU32, Deadline, Woken, spin_loop};
+use crate::table::{Slot, Table};
+
+/// A lock and who waits for notice, in memory that processes share; all zeroes is an unlocked one for
+/// which nobody waits.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ConditionWord {
+    lock: LockWord,
+    gate: Gate,
+    tickets: AtomicU32,
+    table: Table,
+}
+
+const STATE: usize = 0;
+const TICKET: usize = 1;
+
+const WAITING: u32 = 1;
+const NOTIFIED: u32 = 2;
+
+impl ConditionWord {
+    /// The lock, which is to be held by who waits and who notifies.
+    #[must_use]
+    pub fn lock(&self) -> &LockWord {
+        &self.lock
+    }
+
+    /// Releases the lock, which the calling thread holds, waits until it is notified or the deadline has
+    /// passed, and takes the lock again, however long that takes. Gives what is said to its taker, and
+    /// whether the thread was notified.
+    ///
+    /// No more than 126 threads wait at a time: one more is told at once that it was notified.
+    ///
+    /// # Panics
+    /// As [`LockWord::lock`].
+    ///
+    /// # Safety
+    /// As [`LockWord::lock`]; and what the lock protects is not accessed on the strength of having held it
+    /// before.
+    pub unsafe fn wait(&self, deadline: Deadline) -> (Held, bool) {
+        // SAFETY: left before this returns, here and below.
+        let inside = unsafe { self.gate.enter_now() };
+        self.reap();
+        // SAFETY: left below, or the thread has ended; the caller vouches for the memory.
+        let slot = unsafe { self.table.claim(&self.gate.alarm) };
+        if let Some(slot) = slot {
+            let ticket = self.tickets.load(Relaxed);
+            self.tickets.store(ticket.wrapping_add(1), Relaxed);
+            slot.note(TICKET).store(ticket, Relaxed);
+            slot.note(STATE).store(WAITING, Relaxed);
+        }
+        drop(inside);
+        // SAFETY: passed on to the caller.
+        unsafe { self.lock.unlock() };
+        match slot {
+            Some(slot) => self.sleep(slot, deadline),
+            None => spin_loop(),
+        }
+        // SAFETY: passed on to the caller.
+        let held = unsafe { self.lock.lock(Deadline::NEVER) };
+        let held = held.expect("the thread released the lock before it waited");
+        let Some(slot) = slot else {
+            return (held, true);
+        };
+        // SAFETY: as above.
+        let _inside = unsafe { self.gate.enter_now() };
+        self.reap();
+        let notified = slot.note(STATE).load(Relaxed) == NOTIFIED;
+        slot.note(STATE).store(0, Relaxed);
+        slot.leave();
+        (held, notified)
+    }
+
+    /// Notifies the `most` who have waited longest, or all if they are fewer. Says how many.
+    ///
+    /// The calling thread is to hold the lock: else some who are about to wait may miss it.
+    ///
+    /// # Panics
+    /// As [`LockWord::lock`].
+    pub fn notify(&self, most: u32) -> u32 {
+        // SAFETY: left before this returns.
+        let _inside = unsafe { self.gate.enter_now() };
+        self.reap();
+        let mut waiting: Vec<&Slot> = self.waiting().collect();
+        waiting.sort_by_key(|slot| std::cmp::Reverse(self.age(slot)));
+        waiting.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        if !waiting.is_empty() {
+            self.gate.alarm.ring(|| {
+                for slot in &waiting {
+                    // Release: pairs with the Acquire in `sleep`, for who looks before the ring.
+                    slot.note(STATE).store(NOTIFIED, Release);
+                }
+            });
+        }
+        u32::try_from(waiting.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a thread of this process is in the memory's lists: it must stay mapped then.
+    #[must_use]
+    pub fn is_used_by_this_process(&self) -> bool {
+        self.lock.is_held_by_this_process()
+            || self.gate.is_held_by_this_process()
+            || self.table.is_used_by_this_process()
+    }
+
+    /// Until the slot is notified or the deadline has passed.
+    fn sleep(&self, slot: &Slot, deadline: Deadline) {
+        loop {
+            let seen = self.gate.alarm.now();
+            if slot.note(STATE).load(Acquire) == NOTIFIED {
+                return;
+            }
+            let watch = self.table.watch().filter(|_| !self.gate.is_abandoned());
+            let Some(watch) = watch else {
+                // SAFETY: left at once.
+                let _inside = unsafe { self.gate.enter_now() };
+                self.reap();
+                continue;
+            };
+            if self.gate.alarm.sleep(seen, &watch, deadline) == Woken::TimedOut {
+                return;
+            }
+        }
+    }
+
+    /// Invariant 3.
+    fn reap(&self) {
+        self.table.reap(|dead| {
+            if dead.note(STATE).load(Relaxed) == NOTIFIED
+                && let Some(other) = self.waiting().max_by_key(|slot| self.age(slot))
+            {
+                let alarm = &self.gate.alarm;
+                alarm.ring(|| other.note(STATE).store(NOTIFIED, Release));
+            }
+        });
+    }
+
+    /// Those who wait and are alive.
+    fn waiting(&self) -> impl Iterator<Item = &Slot> {
+        let used = self.table.used().iter();
+        used.filter(|slot| slot.note(STATE).load(Relaxed) == WAITING && !slot.is_dead())
+    }
+
+    /// How many have come since.
+    fn age(&self, slot: &Slot) -> u32 {
+        let now = self.tickets.load(Relaxed);
+        now.wrapping_sub(slot.note(TICKET).load(Relaxed))
+    }
+}
+
+/// An unlocked one, for memory of this process: shared memory has them as zeroes.
+impl Default for ConditionWord {
+    fn default() -> ConditionWord {
+        ConditionWord {
+            lock: LockWord::default(),
+            gate: Gate::new(),
+            tickets: AtomicU32::new(0),
+            table: Table::new(),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
