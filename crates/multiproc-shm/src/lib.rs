@@ -2,8 +2,8 @@
 //!
 //! - [`SharedArray`] and [`SharedValue`]: elements behind a lock that survives the death of its holder.
 //!   A handle is a serde value and travels in arguments, results and messages.
-//! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`]: Python's, without data. What a
-//!   process holds comes back when it is killed, and nobody is left waiting.
+//! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`]: Python's,
+//!   without data. What a process holds comes back when it is killed, and nobody is left waiting.
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
 //! - [`Lane`]: two rings and a death word, between a parent and a worker; [`Bells`]: by which many
 //!   processes wake one; [`Block`]: plain shared memory to build on.
@@ -24,6 +24,8 @@ mod array;
 mod bell;
 #[cfg(not(loom))]
 mod block;
+#[cfg(not(loom))]
+mod condition;
 #[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
@@ -48,6 +50,8 @@ pub use array::{ArrayGuard, SharedArray};
 pub use bell::Bells;
 #[cfg(not(loom))]
 pub use block::Block;
+#[cfg(not(loom))]
+pub use condition::{Condition, ConditionGuard};
 #[cfg(not(loom))]
 pub use event::Event;
 #[cfg(not(loom))]

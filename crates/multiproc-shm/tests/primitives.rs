@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use multiproc_process::Process;
 use multiproc_shm::{
-    BoundedSemaphore, Event, Lock, LockTimeoutError, NotHeld, RLock, Semaphore, SharedValue,
-    TryLockError,
+    BoundedSemaphore, Condition, Event, Lock, LockTimeoutError, NotHeld, RLock, Semaphore,
+    SharedValue, TryLockError,
 };
 use multiproc_testkit::{Oracle, forever, within};
 
@@ -222,6 +222,70 @@ fn an_event_is_seen_by_all() {
     event.clear();
     assert!(!event.is_set() && !event.wait_timeout(Duration::ZERO));
     drop((event, ready));
+    oracle.finish();
+}
+
+#[test]
+fn a_condition_notifies_as_many_as_asked() {
+    let oracle = oracle();
+    let (condition, arrived) = (Condition::new().unwrap(), Semaphore::new(0).unwrap());
+    let done = Semaphore::new(0).unwrap();
+    let wait = |(condition, arrived, done): (Condition, Semaphore, Semaphore)| {
+        let mut held = condition.lock().unwrap();
+        arrived.release();
+        let notified = held.wait_timeout(LIMIT).unwrap();
+        done.release();
+        notified
+    };
+    let handles = (condition.clone(), arrived.clone(), done.clone());
+    let children: Vec<_> = (0..3)
+        .map(|_| Process::spawn(wait, handles.clone()).unwrap())
+        .collect();
+    (0..3).for_each(|_| arrived.acquire().forget());
+    condition.lock().unwrap().notify_one();
+    assert!(
+        done.acquire_timeout(LIMIT)
+            .map(|done| done.forget())
+            .is_some()
+    );
+    assert!(done.acquire_timeout(SOON).is_none(), "two were notified");
+    assert_eq!(condition.lock().unwrap().notify_many(9), 2);
+    for child in children {
+        assert!(join(child));
+    }
+    let mut held = condition.lock().unwrap();
+    assert!(!held.wait_timeout(SOON).unwrap());
+    assert!(!held.wait_timeout_while(SOON, || true).unwrap());
+    assert!(held.wait_timeout_while(Duration::ZERO, || false).unwrap());
+    assert!(condition.try_lock().is_err());
+    drop((held, handles));
+    drop((condition, arrived, done));
+    oracle.finish();
+}
+
+#[test]
+fn a_notice_for_a_dead_process_reaches_another() {
+    let oracle = oracle();
+    let (condition, arrived) = (Condition::new().unwrap(), Semaphore::new(0).unwrap());
+    fn wait((condition, arrived): (Condition, Semaphore)) {
+        let mut held = condition.lock().unwrap();
+        arrived.release();
+        held.wait().unwrap();
+    }
+    let handles = (condition.clone(), arrived.clone());
+    let [dead, alive] = [(); 2].map(|()| {
+        let child = Process::spawn(wait, handles.clone()).unwrap();
+        arrived.acquire().forget();
+        child
+    });
+    // Chosen while it is killed, or dead already: it has the lock back in neither case.
+    let held = condition.lock().unwrap();
+    dead.kill().unwrap();
+    held.notify_one();
+    drop(held);
+    within(LIMIT, move || drop(dead.join()));
+    join(alive);
+    drop((condition, arrived, handles));
     oracle.finish();
 }
 

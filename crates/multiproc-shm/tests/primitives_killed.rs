@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ordering
 use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
-use multiproc_shm::{Block, Event, Lock, PoisonError, Semaphore};
+use multiproc_shm::{Block, Condition, Event, Lock, PoisonError, Semaphore};
 use multiproc_testkit::{Percentiles, within};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -164,6 +164,53 @@ fn a_set_reaches_who_waits() {
         });
     });
     println!("an event: {rounds} rounds of two deaths");
+}
+
+/// Waits for a notice and passes it on, for ever.
+fn passes_on(condition: Condition) {
+    loop {
+        let mut held = condition.lock().unwrap_or_else(PoisonError::into_inner);
+        held.wait().unwrap_or_else(PoisonError::into_inner);
+        held.notify_one();
+    }
+}
+
+#[test]
+fn a_notice_reaches_a_waiter() {
+    let condition = Condition::new().unwrap();
+    let lock = || condition.lock().unwrap_or_else(PoisonError::into_inner);
+    let rounds = kill_by_twos(passes_on, &condition, || {
+        let (waits, ready) = (AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let mut held = lock();
+                waits.store(1, Release);
+                while ready.load(Acquire) == 0 {
+                    let waited = held.wait_timeout(LIMIT);
+                    let notified = waited.unwrap_or_else(PoisonError::into_inner);
+                    assert!(notified, "a notice was lost");
+                }
+            });
+            while waits.load(Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            let held = lock();
+            condition.clear_poison();
+            ready.store(1, Release);
+            held.notify_one();
+            drop(held);
+            while !waiter.is_finished() {
+                // One that had been told died with the lock, before it passed it on.
+                if condition.is_poisoned() {
+                    let held = lock();
+                    condition.clear_poison();
+                    held.notify_one();
+                }
+                std::thread::yield_now();
+            }
+        });
+    });
+    println!("a condition: {rounds} rounds of two deaths");
 }
 
 fn hold((lock, held): (Lock, Event)) {
