@@ -40,7 +40,7 @@
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
-//! | let processes wait for something to happen | [`Event`] |
+//! | let processes wait for something to happen | [`Event`], [`Condition`] |
 //! | pass values from one process to another while both run | [`channel()`] |
 //! | pass an open file, socket or pipe to another process | [`Descriptor`] |
 //! | let any error travel out of a function | [`Failure`] |
@@ -98,7 +98,7 @@
 //!
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`]; brings `process`.
-//! - `shm`: [`SharedArray`], [`SharedValue`], and the locks, semaphores and events.
+//! - `shm`: [`SharedArray`], [`SharedValue`], and the locks, semaphores, events and conditions.
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
@@ -127,7 +127,7 @@ pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
 #[cfg(feature = "shm")]
 #[doc(inline)]
 pub use multiproc_shm::{
-    BoundedSemaphore, Event, Lock, RLock, Semaphore, SharedArray, SharedValue,
+    BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore, SharedArray, SharedValue,
 };
 
 // Messages between processes.
