@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::limits::Resource;
-use multiproc_sys::process as sys;
 use multiproc_wire::encode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,33 +16,8 @@ use crate::error::{Error, Kind};
 use crate::function::Function;
 use crate::restrictions::Restrictions;
 use crate::startup::{self, Order};
+use crate::stdio::{Stdio, Streams};
 use crate::{Process, current_process};
-
-/// Where a standard stream of a child leads.
-///
-/// Made from a file, a pipe's end or a socket by `Stdio::from`.
-#[derive(Debug, Default)]
-pub struct Stdio(sys::Stdio);
-
-impl Stdio {
-    /// Where the parent's leads.
-    #[must_use]
-    pub fn inherit() -> Stdio {
-        Stdio(sys::Stdio::Inherit)
-    }
-
-    /// Nowhere: empty to read, swallowing what is written.
-    #[must_use]
-    pub fn null() -> Stdio {
-        Stdio(sys::Stdio::Null)
-    }
-}
-
-impl<T: Into<OwnedHandle>> From<T> for Stdio {
-    fn from(handle: T) -> Stdio {
-        Stdio(sys::Stdio::Handle(handle.into()))
-    }
-}
 
 /// A child to be started. Made by [`Process::builder`].
 #[derive(Debug)]
@@ -54,7 +27,7 @@ pub struct Builder {
     cleared: bool,
     variables: BTreeMap<OsString, Option<OsString>>,
     folder: Option<PathBuf>,
-    streams: [sys::Stdio; 3],
+    streams: [Stdio; 3],
     daemon: bool,
     announce: bool,
     restrictions: Restrictions,
@@ -69,7 +42,7 @@ impl Builder {
             cleared: false,
             variables: BTreeMap::new(),
             folder: None,
-            streams: [sys::Stdio::Null, sys::Stdio::Inherit, sys::Stdio::Inherit],
+            streams: [Stdio::null(), Stdio::inherit(), Stdio::inherit()],
             daemon: false,
             announce: true,
             restrictions: Restrictions::default(),
@@ -114,19 +87,19 @@ impl Builder {
 
     /// Where standard input comes from: nowhere, unless asked otherwise.
     pub fn stdin(mut self, stream: impl Into<Stdio>) -> Builder {
-        self.streams[0] = stream.into().0;
+        self.streams[0] = stream.into();
         self
     }
 
     /// Where standard output goes: where the parent's does, unless asked otherwise.
     pub fn stdout(mut self, stream: impl Into<Stdio>) -> Builder {
-        self.streams[1] = stream.into().0;
+        self.streams[1] = stream.into();
         self
     }
 
     /// Where standard error goes: where the parent's does, unless asked otherwise.
     pub fn stderr(mut self, stream: impl Into<Stdio>) -> Builder {
-        self.streams[2] = stream.into().0;
+        self.streams[2] = stream.into();
         self
     }
 
@@ -262,17 +235,21 @@ impl Builder {
                 None => environment.remove(&name),
             };
         }
+        let (streams, ours) =
+            Streams::new(self.streams).map_err(|error| fail(Kind::Start(error)))?;
         let mut setting = startup::Setting {
             name,
             environment,
             folder: self.folder,
-            streams: self.streams,
+            streams,
             daemon: self.daemon,
             session: self.session,
         };
         let (child, link) = startup::start(&mut setting, &order, &bytes, handoff.handles())?;
+        // The child's sides of its streams are its own from here on.
+        drop(setting);
         handoff.sent();
-        let process = Process::new(child, link);
+        let process = Process::new(child, link, ours);
         if let Some(deadline) = deadline {
             process.wait_for_start(deadline)?;
         }

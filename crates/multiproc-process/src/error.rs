@@ -14,6 +14,7 @@ use crate::function::LocateError;
 pub struct Error {
     kind: Box<Kind>,
     process: Option<Identity>,
+    stderr: Option<String>,
 }
 
 /// Which child an error is about.
@@ -49,7 +50,18 @@ impl Error {
         Error {
             kind: Box::new(kind),
             process,
+            stderr: None,
         }
+    }
+
+    /// With the last bytes of the child's standard error, as far as they are text.
+    pub(crate) fn with_stderr(mut self, bytes: Option<Vec<u8>>) -> Error {
+        self.stderr = bytes.map(|bytes| {
+            // The first character may have lost its first bytes.
+            let cut = bytes.iter().take_while(|byte| **byte & 0xc0 == 0x80);
+            String::from_utf8_lossy(&bytes[cut.count()..]).into_owned()
+        });
+        self
     }
 
     /// Whether a wait with a timeout came to its end first. The child runs on, and can be joined again;
@@ -92,6 +104,13 @@ impl Error {
         }
     }
 
+    /// The last that the child has written to standard error, where that was
+    /// [captured](crate::Stdio::captured).
+    #[must_use]
+    pub fn stderr_tail(&self) -> Option<&str> {
+        self.stderr.as_deref()
+    }
+
     /// The number of the child, if there was one.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -106,6 +125,19 @@ impl fmt::Display for Error {
         } else {
             f.write_str("a process ")?;
         }
+        self.fmt_kind(f)?;
+        match self.stderr.as_deref().map(str::trim_end) {
+            // A panic has been printed there, too.
+            Some(text) if !text.is_empty() && self.panic().is_none() => {
+                write!(f, "; the last of its standard error:\n{text}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Error {
+    fn fmt_kind(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
             Kind::NotInitialized => f.write_str(
                 "cannot be started: the feature `auto-init` is off (or the platform has no hook before \
@@ -133,7 +165,7 @@ impl fmt::Display for Error {
             }
             Kind::TimedOut => f.write_str("had not ended within the time given"),
             Kind::Taken => f.write_str("was joined before, and its result was given then"),
-            Kind::Panicked(panic) => panic.fmt(f),
+            Kind::Panicked(panic) => fmt::Display::fmt(panic, f),
             Kind::Died(status) => write!(f, "ended with {status} before its function returned"),
             Kind::ArgumentsLost(why) => write!(f, "could not take its arguments: {why}"),
             Kind::ResultLost(why) => write!(f, "could not send its result: {why}"),

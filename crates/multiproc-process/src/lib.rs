@@ -28,7 +28,8 @@
 //! - **A start never hangs.** A child that dies at any step of its start is an error of
 //!   [`join`](Process::join).
 //! - **Joining never hangs on a result.** A result of any size is out of the child before it ends.
-//! - **A panic is an error value** with message, place and backtrace. So is a death: exit code or signal.
+//! - **A panic is an error value** with message, place and backtrace. So is a death: exit code or signal,
+//!   and what the child last wrote to standard error if that is [captured](Stdio::captured).
 //! - Dropping a [`Process`] neither blocks nor kills; the child is reaped when it ends.
 //!
 //! # At the end of the program
@@ -43,6 +44,7 @@
 //!   `main`; forgotten, every start is an error.
 
 mod builder;
+mod capture;
 mod child;
 mod current;
 mod error;
@@ -54,8 +56,9 @@ mod reaper;
 mod registry;
 mod restrictions;
 mod startup;
+mod stdio;
 
-pub use builder::{Builder, Stdio};
+pub use builder::Builder;
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use error::Error;
 pub use handle::{ChildHandle, active_children, wait_any};
@@ -65,3 +68,4 @@ pub use multiproc_sys::wait::ExitStatus;
 pub use process::Process;
 pub use registry::EXIT_WAIT;
 pub use startup::{MAX_DEPTH, init, is_child};
+pub use stdio::{Stdio, TAIL};

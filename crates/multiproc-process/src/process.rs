@@ -1,7 +1,7 @@
 //! A child, as its parent holds it.
 
 use std::fmt;
-use std::io;
+use std::io::{self, PipeReader, PipeWriter};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::builder::Builder;
 use crate::error::{Error, Kind};
 use crate::registry::Child;
+use crate::stdio::{Streams, Which};
 use crate::{ChildHandle, ExitStatus, child as report, reaper};
 
 /// A function running in another process, which returns an `R`.
@@ -28,6 +29,7 @@ use crate::{ChildHandle, ExitStatus, child as report, reaper};
 pub struct Process<R = ()> {
     child: Arc<Child>,
     link: Link,
+    streams: Streams,
     heard: Mutex<Heard>,
     result: PhantomData<fn() -> R>,
 }
@@ -84,10 +86,11 @@ impl<R> Process<R> {
         Builder::new().spawn(function, arguments)
     }
 
-    pub(crate) fn new(child: Arc<Child>, link: Link) -> Process<R> {
+    pub(crate) fn new(child: Arc<Child>, link: Link, streams: Streams) -> Process<R> {
         Process {
             child,
             link,
+            streams,
             heard: Mutex::new(Heard::Nothing),
             result: PhantomData,
         }
@@ -222,6 +225,39 @@ impl<R> Process<R> {
         self.handle().resume()
     }
 
+    /// The writing end of the child's standard input, where that is [piped](crate::Stdio::piped); given once.
+    #[must_use]
+    pub fn take_stdin(&self) -> Option<PipeWriter> {
+        self.streams.take_input()
+    }
+
+    /// The reading end of the child's standard output, where that is [piped](crate::Stdio::piped); given
+    /// once.
+    #[must_use]
+    pub fn take_stdout(&self) -> Option<PipeReader> {
+        self.streams.take(Which::Output)
+    }
+
+    /// The reading end of the child's standard error, where that is [piped](crate::Stdio::piped); given once.
+    #[must_use]
+    pub fn take_stderr(&self) -> Option<PipeReader> {
+        self.streams.take(Which::Error)
+    }
+
+    /// The last that the child has written to standard output up to now, where that is
+    /// [captured](crate::Stdio::captured).
+    #[must_use]
+    pub fn stdout_tail(&self) -> Option<Vec<u8>> {
+        self.streams.tail(Which::Output)
+    }
+
+    /// The last that the child has written to standard error up to now, where that is
+    /// [captured](crate::Stdio::captured).
+    #[must_use]
+    pub fn stderr_tail(&self) -> Option<Vec<u8>> {
+        self.streams.tail(Which::Error)
+    }
+
     /// Lets go of the child: the end of the program does not wait for it. It still does not outlive this
     /// process, and is reaped when it ends before.
     pub fn detach(self) {
@@ -231,6 +267,9 @@ impl<R> Process<R> {
     /// Waits for the child to end and gives what its function returned.
     ///
     /// The result is given once; [`exit_status`](Self::exit_status) can be asked for ever after.
+    ///
+    /// A child whose streams are [piped](crate::Stdio::piped) to nobody is not waited for in vain: an input
+    /// that was not taken is closed, and what comes out is read and captured.
     ///
     /// # Errors
     /// - The function panicked: [`Error::panic`] has message, place and backtrace.
@@ -246,10 +285,11 @@ impl<R> Process<R> {
     where
         R: DeserializeOwned,
     {
+        self.free_the_child()?;
         self.join_until(Deadline::NEVER)
     }
 
-    /// As [`join`](Self::join), for no longer than `timeout`.
+    /// As [`join`](Self::join), for no longer than `timeout`, and with no change to piped streams.
     ///
     /// # Errors
     /// Those of `join`, and one for which [`Error::is_timeout`] holds: the child runs on, and can be
@@ -343,8 +383,15 @@ impl<R> Process<R> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn free_the_child(&self) -> Result<(), Error> {
+        self.streams
+            .free_the_child()
+            .map_err(|error| self.error(Kind::Wait(error)))
+    }
+
     fn error(&self, kind: Kind) -> Error {
-        Error::new(kind, Some(self.child.identity()))
+        let stderr = self.stderr_tail();
+        Error::new(kind, Some(self.child.identity())).with_stderr(stderr)
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn watch(child: &Arc<Child>) -> io::Result<()> {
     let reaper = reaper()?;
     let key = KEYS.fetch_add(1, Ordering::Relaxed);
     reaper.children().insert(key, Arc::clone(child));
-    reaper.set.add(child.waiter(), key).or_else(|error| {
+    reaper.set.add(child.sentinel(), key).or_else(|error| {
         reaper.children().remove(&key);
         match error.kind() {
             // Under the key of an earlier call.

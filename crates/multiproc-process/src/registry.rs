@@ -86,10 +86,6 @@ impl Child {
         self.detached.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn waiter(&self) -> &Waiter {
-        &self.waiter
-    }
-
     /// Readable once the child has ended.
     pub(crate) fn sentinel(&self) -> BorrowedHandle<'_> {
         multiproc_sys::handle::AsHandle::as_handle(&self.waiter)

@@ -1,7 +1,7 @@
 //! Waiting for a child to end, and ending it.
 //!
 //! A port supplies [`Waiter`] over a stable reference to one child, immune to the reuse of its number,
-//! [`WaitSet`] over many of them, [`ready`] over any handles, and [`ExitStatus`]. It MUST NOT reap a child that it was not given.
+//! [`WaitSet`] over many of them and of streams, [`ready`] over any handles, and [`ExitStatus`]. It MUST NOT reap a child that it was not given.
 
 cfg_select! {
     target_os = "linux" => { mod pidfd; mod ready; mod set; }

@@ -1,12 +1,11 @@
-//! `epoll` over pidfds, so that one thread can wait for children that others keep adding.
+//! `epoll` over pidfds and pipes, so that one thread can wait for what others keep adding.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::Waiter;
 use crate::syscall::{check, restarting};
 
-/// Children whose ends one thread waits for, while any thread adds further ones.
+/// Children and streams that one thread waits for, while any thread adds further ones.
 #[derive(Debug)]
 pub struct WaitSet(OwnedFd);
 
@@ -22,21 +21,33 @@ impl WaitSet {
         Ok(WaitSet(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Adds a child, whose end will be told once, as `key`. It leaves the set when its waiter is
-    /// dropped.
+    /// Adds a child's [`Waiter`](super::Waiter), whose end will be told once, as `key`; or a pipe or socket,
+    /// of which it will be told once that there is something to read, or nobody left to write. It leaves
+    /// the set when it is closed.
     ///
     /// # Errors
-    /// No memory, too many watches, or the child is in the set already.
-    pub fn add(&self, waiter: &Waiter, key: u64) -> io::Result<()> {
-        let events = (libc::EPOLLIN | libc::EPOLLONESHOT) as u32;
-        let mut event = libc::epoll_event { events, u64: key };
-        let (set, child) = (self.0.as_raw_fd(), waiter.as_fd().as_raw_fd());
-        // SAFETY: `event` is live; the kernel copies it.
-        check(unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, child, &raw mut event) })?;
-        Ok(())
+    /// No memory, too many watches, or it is in the set already.
+    pub fn add(&self, thing: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, thing, key)
     }
 
-    /// Waits for the end of one of the children and gives its key.
+    /// Has it told once more.
+    ///
+    /// # Errors
+    /// `NotFound` for what is not in the set.
+    pub fn again(&self, thing: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, thing, key)
+    }
+
+    fn control(&self, what: libc::c_int, thing: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let events = (libc::EPOLLIN | libc::EPOLLONESHOT) as u32;
+        let mut event = libc::epoll_event { events, u64: key };
+        let (set, thing) = (self.0.as_raw_fd(), thing.as_raw_fd());
+        // SAFETY: `event` is live; the kernel copies it.
+        check(unsafe { libc::epoll_ctl(set, what, thing, &raw mut event) }).map(drop)
+    }
+
+    /// Waits until one of them is to be told of, and gives its key.
     ///
     /// # Errors
     /// What `epoll_wait` answers.
