@@ -9,7 +9,7 @@ use multiproc_sys::handle::{AsHandle, BorrowedHandle};
 use multiproc_sys::signal;
 
 use crate::error::{Error, Kind};
-use crate::registry::{self, Child};
+use crate::registry::{self, Child, Key};
 use crate::{ExitStatus, reaper};
 
 /// A child without its result, which only its [`Process`](crate::Process) gives.
@@ -82,8 +82,20 @@ impl ChildHandle {
     /// # Errors
     /// Where the child cannot be watched: no memory, or too many open files or threads.
     pub fn on_end(&self, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-        self.0.when_ended(Box::new(run));
-        reaper::watch(&self.0).map_err(|error| self.error(Kind::Wait(error)))
+        self.at_end(run).map(drop)
+    }
+
+    pub(crate) fn at_end(&self, run: impl FnOnce() + Send + 'static) -> Result<Key, Error> {
+        let key = self.0.when_ended(Box::new(run));
+        reaper::watch(&self.0).map_err(|error| {
+            self.0.forget(key);
+            self.error(Kind::Wait(error))
+        })?;
+        Ok(key)
+    }
+
+    pub(crate) fn forget(&self, key: Key) {
+        self.0.forget(key);
     }
 
     /// Asks the child to end (`SIGTERM`).

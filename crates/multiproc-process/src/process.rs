@@ -266,6 +266,8 @@ impl<R> Process<R> {
 
     /// Waits for the child to end and gives what its function returned.
     ///
+    /// A future of it is the process itself: `child.await`, on any executor.
+    ///
     /// The result is given once; [`exit_status`](Self::exit_status) can be asked for ever after.
     ///
     /// A child whose streams are [piped](crate::Stdio::piped) to nobody is not waited for in vain: an input
@@ -299,6 +301,14 @@ impl<R> Process<R> {
         R: DeserializeOwned,
     {
         self.join_until(Deadline::after(timeout))
+    }
+
+    /// For a child that has ended.
+    pub(crate) fn join_ended(&self) -> Result<R, Error>
+    where
+        R: DeserializeOwned,
+    {
+        self.join_until(Deadline::now())
     }
 
     fn join_until(&self, deadline: Deadline) -> Result<R, Error>
@@ -383,7 +393,7 @@ impl<R> Process<R> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn free_the_child(&self) -> Result<(), Error> {
+    pub(crate) fn free_the_child(&self) -> Result<(), Error> {
         self.streams
             .free_the_child()
             .map_err(|error| self.error(Kind::Wait(error)))

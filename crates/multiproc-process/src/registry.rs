@@ -29,10 +29,14 @@ pub(crate) struct Child {
     state: Mutex<State>,
 }
 
+/// Which of those that are to be called at a child's end.
+pub(crate) type Key = u64;
+
 #[derive(Default)]
 struct State {
     status: Option<ExitStatus>,
-    at_end: Vec<Box<dyn FnOnce() + Send>>,
+    at_end: Vec<(Key, Box<dyn FnOnce() + Send>)>,
+    next: Key,
 }
 
 static CHILDREN: Mutex<Vec<Arc<Child>>> = Mutex::new(Vec::new());
@@ -103,7 +107,7 @@ impl Child {
             let at_end = std::mem::take(&mut state.at_end);
             drop(state);
             children().retain(|child| !Arc::ptr_eq(child, self));
-            for run in at_end {
+            for (_, run) in at_end {
                 // Whose panic this is has been told by the panic hook; the others still have to be called.
                 let _panicked = panic::catch_unwind(AssertUnwindSafe(run));
             }
@@ -130,14 +134,27 @@ impl Child {
     }
 
     /// Has `run` called, on some thread, when the child has ended and is reaped; at once if it has.
-    pub(crate) fn when_ended(self: &Arc<Child>, run: Box<dyn FnOnce() + Send>) {
+    pub(crate) fn when_ended(self: &Arc<Child>, run: Box<dyn FnOnce() + Send>) -> Key {
         let mut state = self.state();
+        let key = state.next;
         if state.status.is_none() {
-            state.at_end.push(run);
-            return;
+            state.next += 1;
+            state.at_end.push((key, run));
+            return key;
         }
         drop(state);
         run();
+        key
+    }
+
+    /// Has what was to be called at the child's end not be called, unless it was.
+    pub(crate) fn forget(&self, key: Key) {
+        let mut state = self.state();
+        let forgotten = state.at_end.extract_if(.., |(other, _)| *other == key);
+        let forgotten: Vec<_> = forgotten.collect();
+        drop(state);
+        // What it owns may do anything at its end.
+        drop(forgotten);
     }
 
     pub(crate) fn signal(&self, number: i32) -> io::Result<()> {

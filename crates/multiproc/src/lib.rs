@@ -34,7 +34,7 @@
 //!
 //! | to … | use |
 //! |---|---|
-//! | run one function in another process and get its result | [`Process::spawn`], [`Process::join`] |
+//! | run one function in another process and get its result | [`Process::spawn`], [`Process::join`], or `.await` |
 //! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
