@@ -162,6 +162,12 @@ impl AsHandle for ChildHandle {
     }
 }
 
+impl AsHandle for &ChildHandle {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.sentinel()
+    }
+}
+
 impl fmt::Debug for ChildHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

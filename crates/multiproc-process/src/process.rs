@@ -205,10 +205,11 @@ impl<R> Process<R> {
     }
 
     /// Stops the child and its process group where they are (`SIGSTOP`), until [`resume`](Self::resume).
-    /// No error for one that has ended.
+    /// No error for one that has ended. It is asked for at once, and has happened a moment later.
     ///
     /// What `terminate` and `interrupt` send meanwhile waits until then; `kill` and the parent's end do
-    /// not. Children of the child lead groups of their own, and run on.
+    /// not. The end of the program waits for it as for any other, up to [`EXIT_WAIT`](crate::EXIT_WAIT).
+    /// Children of the child lead groups of their own, and run on.
     ///
     /// # Errors
     /// What the kernel answers.

@@ -35,21 +35,28 @@ impl Restrictions {
         if let Some(mask) = self.umask {
             limits::set_umask(mask).map_err(said)?;
         }
-        let mut address_space = None;
+        // Asked first: where few files may be open, it cannot be asked any more.
+        let address_space = self.most(Resource::AddressSpace);
+        let taken = address_space.map(|most| (most, limits::address_space_in_use()));
         for (place, most) in &self.limits {
             let resource = *Resource::ALL.get(*place).ok_or("an unknown resource")?;
             limits::set_limit(resource, *most).map_err(said)?;
-            if resource == Resource::AddressSpace {
-                address_space = Some(*most);
-            }
         }
-        address_space.map_or(Ok(()), check_address_space)
+        match taken {
+            Some((most, taken)) => check_address_space(most, taken.map_err(said)?),
+            None => Ok(()),
+        }
+    }
+
+    fn most(&self, resource: Resource) -> Option<u64> {
+        let mut limits = self.limits.iter();
+        let limit = limits.find(|(place, _)| Resource::ALL.get(*place) == Some(&resource));
+        limit.map(|(_, most)| *most)
     }
 }
 
 /// A program that has no room for its function would end in some confusing way.
-fn check_address_space(most: u64) -> Result<(), String> {
-    let taken = limits::address_space_in_use().map_err(|error| error.to_string())?;
+fn check_address_space(most: u64, taken: u64) -> Result<(), String> {
     let stack = sys::main_stack_size() as u64;
     if taken.saturating_add(stack) <= most {
         return Ok(());

@@ -88,6 +88,8 @@ fn a_suspended_child_stands_still_with_its_group_until_it_is_resumed() {
         eventually(LIMIT, "it goes on", || process_state(pid) == Some('S'));
     }
     child.suspend().unwrap();
+    let stopped = || process_state(child.pid()) == Some('T');
+    eventually(LIMIT, "it stops again", stopped);
     child.terminate().unwrap();
     assert!(child.is_alive().unwrap(), "the request waits");
     child.kill().unwrap();

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
-use multiproc_process::{Builder, Error, Process, Resource, active_children, cpu_count};
+use multiproc_process::{Builder, Error, Process, Resource, Stdio, active_children, cpu_count};
 use multiproc_testkit::{Oracle, alive, eventually, kill, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -147,7 +147,7 @@ fn memory_beyond_the_cap_is_refused_and_ends_who_did_not_expect_it() {
     assert_eq!(join(expected.unwrap()).unwrap(), (true, true));
     let child = capped()
         .limit(Resource::CoreSize, 0)
-        .stderr(multiproc_process::Stdio::null())
+        .stderr(Stdio::null())
         .spawn(|()| vec![1_u8; 1 << 30].len(), ());
     let error = join(child.unwrap()).unwrap_err();
     assert_eq!(error.exit_status().unwrap().signal(), Some(libc::SIGABRT));
@@ -246,5 +246,63 @@ fn a_start_that_hangs_or_fails_is_an_error_of_spawn() {
         refused.to_string().contains("a niceness of 99"),
         "{refused}"
     );
+    oracle.finish();
+}
+
+#[test]
+fn a_child_that_may_open_nothing_still_runs_its_function() {
+    let oracle = oracle();
+    for most in 0..8 {
+        let child = Process::builder()
+            .limit(Resource::OpenFiles, most)
+            .memory_limit(1 << 30)
+            .spawn(|n: u64| (n + 1, std::fs::File::open("/").is_err()), most);
+        assert_eq!(join(child.unwrap()).unwrap(), (most + 1, most <= 4));
+    }
+    oracle.finish();
+}
+
+/// Starts children with streams of every kind while only so many files may be open; how often it failed,
+/// and with what error.
+fn start_under(limits: Vec<u64>) -> Vec<Option<String>> {
+    let set = |most| {
+        let limit = libc::rlimit {
+            rlim_cur: most,
+            rlim_max: 1000,
+        };
+        // SAFETY: `limit` is live.
+        assert_eq!(0, unsafe {
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+        });
+    };
+    let start = || {
+        let child = Process::builder()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::captured())
+            .start_timeout(LIMIT)
+            .spawn(|n: u8| n, 5)?;
+        child.join()
+    };
+    let errors = limits.into_iter().map(|most| {
+        set(most);
+        let told = start().err().map(|error| error.to_string());
+        set(1000);
+        assert_eq!(start().unwrap(), 5, "as soon as the limit is raised");
+        assert_eq!(active_children().len(), 0);
+        told
+    });
+    errors.collect()
+}
+
+#[test]
+fn a_parent_at_any_limit_of_open_files_gets_a_clean_error_and_recovers() {
+    let oracle = oracle();
+    let child = Process::spawn(start_under, (0..40).collect()).unwrap();
+    let told = join(child).unwrap();
+    assert!(told[0].is_some() && told[39].is_none());
+    for error in told.into_iter().flatten() {
+        assert!(error.contains("Too many open files"), "{error}");
+    }
     oracle.finish();
 }
