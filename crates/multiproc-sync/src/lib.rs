@@ -15,8 +15,10 @@
 //! - [`Permits`]: a count of permits, each somebody's: of which semaphores, locks that anybody may
 //!   release, and reader-writer locks are made.
 //! - [`ReentrantWord`]: a lock that its holder may take again.
+//! - [`BarrierWord`]: where some wait for each other.
 //! - [`ConditionWord`]: a lock, and who waits for notice from its holder.
 //! - [`EventWord`]: set or not, and who waits for it to be.
+//! - [`OnceWord`]: something that only the first does.
 //! - [`Deadline`]: until when to wait.
 //!
 //! ```
@@ -42,17 +44,21 @@ mod alarm;
 mod gate;
 mod table;
 
+mod barrier;
 mod condition;
 mod event;
+mod once;
 mod permits;
 mod reentrant;
 
 pub mod primitive;
 
+pub use barrier::{BarrierError, BarrierWord, MAX_PARTIES};
 pub use condition::ConditionWord;
 pub use event::EventWord;
 pub use guard::LockGuard;
 pub use lock::{Held, LockWord, NotTaken};
+pub use once::OnceWord;
 pub use permits::{Permits, Taken};
 pub use poison::{LockTimeoutError, PoisonError, TryLockError};
 pub use primitive::Deadline;

@@ -224,6 +224,13 @@ impl Permits {
         gone != 0
     }
 
+    /// How many permits the calling thread holds.
+    #[must_use]
+    pub fn mine(&self) -> u32 {
+        let mine = self.table.mine();
+        mine.map_or(0, |slot| slot.note(COUNT).load(Relaxed))
+    }
+
     /// How many permits are free at this moment.
     #[must_use]
     pub fn free(&self) -> u32 {

@@ -100,6 +100,12 @@ impl Table {
         &self.slots[..high.min(SLOTS)]
     }
 
+    /// Whether no slot is free.
+    pub(crate) fn is_full(&self) -> bool {
+        let used = self.used();
+        used.len() == SLOTS && used.iter().all(|slot| slot.0.word.load(Relaxed) != 0)
+    }
+
     /// The calling thread's.
     pub(crate) fn mine(&self) -> Option<&Slot> {
         let me = thread_id();

@@ -178,3 +178,28 @@ fn a_giver_dies(steps: u32) -> bool {
 fn a_death_at_every_step_of_an_addition() {
     at_every_step(2, a_giver_dies);
 }
+
+/// A reader that dies at each step, while a writer waits for all permits.
+fn a_reader_dies(steps: u32) -> bool {
+    let shared = Shared::new(2);
+    let (tell, told) = channel();
+    let reader = victim(&shared, steps, &tell, |shared| {
+        // SAFETY: as in `take`.
+        let taken = unsafe { shared.permits.take(1, false, Deadline::NEVER) };
+        assert_eq!(taken.unwrap().held(), Held::Sound);
+        shared.give_back();
+    });
+    // SAFETY: as in `take`.
+    let taken = unsafe { shared.permits.take(2, true, Deadline::NEVER) }.unwrap();
+    assert_eq!(taken.held(), Held::Sound, "a reader poisons nothing");
+    // SAFETY: nothing is accessed.
+    assert!(unsafe { shared.permits.give_back(2, Some(taken)) });
+    join([reader]);
+    assert_eq!(shared.permits.free(), 2);
+    told.recv().unwrap()
+}
+
+#[test]
+fn a_death_at_every_step_of_a_reader() {
+    at_every_step(1, a_reader_dies);
+}
