@@ -2,7 +2,8 @@
 //!
 //! - [`SharedArray`] and [`SharedValue`]: elements behind a lock that survives the death of its holder.
 //!   A handle is a serde value and travels in arguments, results and messages.
-//! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`]: Python's,
+//! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`]: Python's,
+//!   and [`RwLock`], [`Once`]:
 //!   without data. What a process holds comes back when it is killed, and nobody is left waiting.
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
 //! - [`Lane`]: two rings and a death word, between a parent and a worker; [`Bells`]: by which many
@@ -21,6 +22,8 @@
 #[cfg(not(loom))]
 mod array;
 #[cfg(not(loom))]
+mod barrier;
+#[cfg(not(loom))]
 mod bell;
 #[cfg(not(loom))]
 mod block;
@@ -34,9 +37,13 @@ mod home;
 mod lane;
 #[cfg(not(loom))]
 mod lock;
+#[cfg(not(loom))]
+mod once;
 pub mod ring;
 #[cfg(not(loom))]
 mod rlock;
+#[cfg(not(loom))]
+mod rwlock;
 #[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
@@ -46,6 +53,8 @@ mod value;
 
 #[cfg(not(loom))]
 pub use array::{ArrayGuard, SharedArray};
+#[cfg(not(loom))]
+pub use barrier::{Barrier, BarrierMember, BarrierWaitResult};
 #[cfg(not(loom))]
 pub use bell::Bells;
 #[cfg(not(loom))]
@@ -59,9 +68,13 @@ pub use lane::{Lane, LaneError};
 #[cfg(not(loom))]
 pub use lock::{Lock, LockGuard, NotHeld};
 #[cfg(not(loom))]
-pub use multiproc_sync::{LockTimeoutError, PoisonError, TryLockError};
+pub use multiproc_sync::{BarrierError, LockTimeoutError, PoisonError, TryLockError};
+#[cfg(not(loom))]
+pub use once::{Once, OnceState};
 #[cfg(not(loom))]
 pub use rlock::{RLock, RLockGuard};
+#[cfg(not(loom))]
+pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 #[cfg(not(loom))]
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 #[cfg(not(loom))]

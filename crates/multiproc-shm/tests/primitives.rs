@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use multiproc_process::Process;
 use multiproc_shm::{
-    BoundedSemaphore, Condition, Event, Lock, LockTimeoutError, NotHeld, RLock, Semaphore,
-    SharedValue, TryLockError,
+    Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockTimeoutError, NotHeld,
+    Once, RLock, RwLock, Semaphore, SharedValue, TryLockError,
 };
 use multiproc_testkit::{Oracle, forever, within};
 
@@ -286,6 +286,148 @@ fn a_notice_for_a_dead_process_reaches_another() {
     within(LIMIT, move || drop(dead.join()));
     join(alive);
     drop((condition, arrived, handles));
+    oracle.finish();
+}
+
+#[test]
+fn processes_pass_a_barrier_in_step() {
+    let oracle = oracle();
+    let barrier = Barrier::new(4).unwrap();
+    let acted = SharedValue::new(0_u32).unwrap();
+    let pass = |(barrier, acted): (Barrier, SharedValue<u32>)| {
+        let mut led = 0;
+        for round in 1..=100 {
+            let result = barrier.wait_with(|| *acted.lock().unwrap() += 1).unwrap();
+            assert!(acted.get().unwrap() >= round);
+            led += u32::from(result.is_leader());
+        }
+        led
+    };
+    let children: Vec<_> = (0..4)
+        .map(|_| Process::spawn(pass, (barrier.clone(), acted.clone())).unwrap())
+        .collect();
+    let led: u32 = children.into_iter().map(join).sum();
+    assert_eq!((led, acted.get().unwrap()), (100, 100));
+    assert_eq!((barrier.parties(), barrier.waiting()), (4, 0));
+    for parties in [0, 127] {
+        let error = Barrier::new(parties).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    }
+    drop((barrier, acted));
+    oracle.finish();
+}
+
+#[test]
+fn a_barrier_is_broken_by_a_death_a_timeout_or_an_abort() {
+    let oracle = oracle();
+    let (barrier, joined) = (Barrier::new(3).unwrap(), Event::new().unwrap());
+    let wait = |barrier: Barrier| barrier.wait().unwrap_err() == BarrierError::Broken;
+    fn take_part((barrier, joined): (Barrier, Event)) {
+        let _member = barrier.join().unwrap();
+        joined.set();
+        forever();
+    }
+    // One is killed while it waits, and one that takes part before it does.
+    for member in [false, true] {
+        let waiter = Process::spawn(wait, barrier.clone()).unwrap();
+        let victim = if member {
+            let victim = Process::spawn(take_part, (barrier.clone(), joined.clone())).unwrap();
+            wait_for(&joined);
+            victim.kill().unwrap();
+            within(LIMIT, move || drop(victim.join()));
+            None
+        } else {
+            Some(Process::spawn(wait, barrier.clone()).unwrap())
+        };
+        if let Some(victim) = victim {
+            multiproc_testkit::eventually(LIMIT, "two wait", || barrier.waiting() == 2);
+            victim.kill().unwrap();
+            within(LIMIT, move || drop(victim.join()));
+        }
+        assert!(join(waiter));
+        assert!(barrier.is_broken());
+        assert_eq!(barrier.wait(), Err(BarrierError::Broken));
+        barrier.reset();
+    }
+    assert_eq!(barrier.wait_timeout(SOON), Err(BarrierError::TimedOut));
+    assert!(barrier.is_broken());
+    barrier.reset();
+    barrier.abort();
+    assert!(join(Process::spawn(wait, barrier.clone()).unwrap()));
+    drop((barrier, joined));
+    oracle.finish();
+}
+
+#[test]
+fn readers_read_together_and_a_dead_writer_poisons() {
+    let oracle = oracle();
+    let (lock, held) = (RwLock::new().unwrap(), Event::new().unwrap());
+    let mine = lock.read().unwrap();
+    let read = |lock: RwLock| (lock.read().is_ok(), lock.try_write().is_err());
+    assert_eq!(
+        join(Process::spawn(read, lock.clone()).unwrap()),
+        (true, true)
+    );
+    let late = |lock: RwLock| lock.write_timeout(SOON).is_err();
+    assert!(join(Process::spawn(late, lock.clone()).unwrap()));
+    drop(mine);
+    fn hold((lock, held, write): (RwLock, Event, bool)) {
+        let _guards = if write {
+            (None, Some(lock.write().unwrap()))
+        } else {
+            (Some(lock.read().unwrap()), None)
+        };
+        held.set();
+        forever();
+    }
+    for write in [false, true] {
+        held.clear();
+        let holder = Process::spawn(hold, (lock.clone(), held.clone(), write)).unwrap();
+        wait_for(&held);
+        assert_eq!(lock.try_read().is_err(), write);
+        assert!(lock.try_write().is_err());
+        let waiter = {
+            let lock = lock.clone();
+            std::thread::spawn(move || lock.write().map(drop).map_err(|error| error.owner()))
+        };
+        let pid = holder.pid();
+        holder.kill().unwrap();
+        let told = within(LIMIT, || waiter.join().unwrap());
+        assert_eq!(told, if write { Err(Some(pid)) } else { Ok(()) });
+        within(LIMIT, move || drop(holder.join()));
+    }
+    assert!(lock.is_poisoned() && lock.read().is_err());
+    lock.clear_poison();
+    drop(lock.read_timeout(SOON).unwrap());
+    drop((lock, held));
+    oracle.finish();
+}
+
+#[test]
+fn once_is_done_by_one_and_again_after_a_death() {
+    let oracle = oracle();
+    let (once, begun) = (Once::new().unwrap(), Event::new().unwrap());
+    fn stop_half_way((once, begun): (Once, Event)) {
+        once.call_once(|state| {
+            assert!(!state.is_poisoned());
+            begun.set();
+            forever();
+        });
+    }
+    let victim = Process::spawn(stop_half_way, (once.clone(), begun.clone())).unwrap();
+    wait_for(&begun);
+    let next = |once: Once| {
+        let mut told = None;
+        once.call_once(|state| told = Some(state.is_poisoned()));
+        (told, once.is_completed())
+    };
+    let next = [(); 2].map(|()| Process::spawn(next, once.clone()).unwrap());
+    assert!(!once.is_completed());
+    victim.kill().unwrap();
+    let mut told = next.map(join);
+    told.sort_unstable();
+    assert_eq!(told, [(None, true), (Some(true), true)]);
+    drop((once, begun, victim));
     oracle.finish();
 }
 

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ordering
 use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
-use multiproc_shm::{Block, Condition, Event, Lock, PoisonError, Semaphore};
+use multiproc_shm::{
+    Barrier, Block, Condition, Event, Lock, LockTimeoutError, PoisonError, RwLock, Semaphore,
+};
 use multiproc_testkit::{Percentiles, within};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -84,8 +86,8 @@ fn turn(lock: &Lock, inside: &Block) {
         }
         Err(error) => {
             let error = match error {
-                multiproc_shm::LockTimeoutError::Poisoned(error) => error,
-                multiproc_shm::LockTimeoutError::TimedOut => panic!("the lock does not come"),
+                LockTimeoutError::Poisoned(error) => error,
+                LockTimeoutError::TimedOut => panic!("the lock does not come"),
             };
             let owner = error.owner().expect("the slot has the name");
             let found = word(inside).swap(std::process::id(), AcqRel);
@@ -211,6 +213,98 @@ fn a_notice_reaches_a_waiter() {
         });
     });
     println!("a condition: {rounds} rounds of two deaths");
+}
+
+fn passes_and_repairs(barrier: Barrier) {
+    loop {
+        pass(&barrier);
+    }
+}
+
+/// Waits once; where the barrier is broken, resets it.
+fn pass(barrier: &Barrier) {
+    let _member = barrier.join().expect("there is room");
+    if barrier.wait_timeout(LIMIT).is_err_and(|error| {
+        assert_ne!(
+            error,
+            multiproc_shm::BarrierError::TimedOut,
+            "a death was not noticed"
+        );
+        true
+    }) {
+        barrier.reset();
+    }
+}
+
+#[test]
+fn a_barrier_breaks_rather_than_hang() {
+    let barrier = Barrier::new(2).unwrap();
+    let rounds = kill_by_twos(passes_and_repairs, &barrier, || {
+        // With one another or with the victims, whose deaths break it.
+        let ended = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        pass(&barrier);
+                    }
+                    // A victim that was no member when it died leaves the other alone.
+                    ended.fetch_add(1, AcqRel);
+                    while ended.load(Acquire) < 2 {
+                        barrier.abort();
+                        std::thread::yield_now();
+                    }
+                });
+            }
+        });
+        barrier.reset();
+    });
+    println!("a barrier: {rounds} rounds of two deaths");
+}
+
+fn reads_and_writes((lock, inside): (RwLock, Block)) {
+    loop {
+        read(&lock, &inside);
+        write(&lock, &inside);
+    }
+}
+
+fn taken<G>(result: Result<G, LockTimeoutError<G>>) -> (G, bool) {
+    match result {
+        Ok(guard) => (guard, false),
+        Err(LockTimeoutError::Poisoned(error)) => (error.into_inner(), true),
+        Err(LockTimeoutError::TimedOut) => panic!("the lock does not come"),
+    }
+}
+
+fn read(lock: &RwLock, inside: &Block) {
+    let (guard, poisoned) = taken(lock.read_timeout(LIMIT));
+    let writer = word(inside).load(Acquire);
+    assert!(writer == 0 || poisoned, "{writer} writes");
+    drop(guard);
+}
+
+fn write(lock: &RwLock, inside: &Block) {
+    let (guard, poisoned) = taken(lock.write_timeout(LIMIT));
+    let other = word(inside).swap(std::process::id(), AcqRel);
+    assert!(other == 0 || poisoned, "{other} writes too");
+    lock.clear_poison();
+    let other = word(inside).swap(0, AcqRel);
+    assert_eq!(other, std::process::id(), "another came inside");
+    drop(guard);
+}
+
+#[test]
+fn a_reader_writer_lock_goes_on() {
+    let (lock, inside) = (RwLock::new().unwrap(), Block::create(4).unwrap());
+    let shared = (lock.clone(), inside.clone());
+    let rounds = kill_by_twos(reads_and_writes, &shared, || {
+        for _ in 0..50 {
+            read(&lock, &inside);
+            write(&lock, &inside);
+        }
+    });
+    println!("a reader-writer lock: {rounds} rounds of two deaths");
 }
 
 fn hold((lock, held): (Lock, Event)) {
