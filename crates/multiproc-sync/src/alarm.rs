@@ -8,11 +8,14 @@
 //! | `state` | what sleepers have seen last; each ring adds [`STEP`], bit 0 is the user's |
 //! | `rung` | the newest `state` of which all who slept then were woken |
 //! | `asleep` | how many sleep or are about to; too high by the sleepers that were killed |
+//! | `busy` | 1 while a change is made, and after the death of who made it |
 //!
 //! # Invariants
 //!
-//! 1. A ringer changes `state` first and wakes then; a sleeper reads `state` before it looks for what it
-//!    waits for, and sleeps only while `state` is as it was. So no change goes unnoticed.
+//! 1. A ringer changes `state` before its change and after it, and wakes then; a sleeper reads `state`
+//!    before it looks for what it waits for, and sleeps only while `state` is as it was and was not `busy`.
+//!    So no change goes unnoticed, nor one whose maker dies before anybody sleeps whom the kernel could
+//!    wake.
 //! 2. A ringer has the alarm announced from before the change until all are woken. If it dies, the kernel
 //!    wakes one sleeper, which finds `rung` to be behind `state`, and wakes the others.
 //! 3. A sleeper has the alarm announced until it has done so. If it dies, the kernel wakes the next.
@@ -47,6 +50,7 @@ pub(crate) struct Alarm {
 const STATE: usize = 0;
 const RUNG: usize = 1;
 const ASLEEP: usize = 2;
+const BUSY: usize = 3;
 
 /// What a ring adds to `state`.
 pub(crate) const STEP: u32 = 2;
@@ -65,14 +69,24 @@ impl Alarm {
         self.note(STATE).load(Acquire)
     }
 
-    /// Has `change` made and wakes all who sleep.
+    /// Has `change` made and wakes all who sleep. One at a time: inside a gate.
     pub(crate) fn ring(&self, change: impl FnOnce()) {
         self.robust.announce();
+        self.note(BUSY).store(1, Relaxed);
+        // Release: `BUSY`. Whoever looked before this does not sleep, also if the next line is the last.
+        self.note(STATE).fetch_add(STEP, Release);
         change();
         // Release: what has been changed; pairs with the Acquire in `now`.
         let before = self.note(STATE).fetch_add(STEP, Release);
         self.wake_all(before.wrapping_add(STEP));
+        self.note(BUSY).store(0, Release);
         self.robust.retract();
+    }
+
+    /// Whether a ring is under way, or was cut short by a death. To be asked after [`now`](Self::now), by
+    /// who is outside the gate; such a one does not sleep.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.note(BUSY).load(Acquire) != 0
     }
 
     /// Rings and sets bit 0, unless it is set.

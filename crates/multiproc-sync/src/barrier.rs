@@ -269,7 +269,7 @@ impl BarrierWord {
             // Acquire: pairs with the Release in `wait`.
             let over = self.round.load(Acquire) != round || self.broken.load(Relaxed) != 0;
             if !over && !late {
-                let watch = self.table.watch().filter(|_| !self.gate.is_abandoned());
+                let watch = self.table.watch().filter(|_| !self.gate.is_unsettled());
                 if let Some(watch) = watch {
                     late = self.gate.alarm.sleep(seen, &watch, deadline) == Woken::TimedOut;
                     continue;

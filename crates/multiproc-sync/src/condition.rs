@@ -158,7 +158,7 @@ impl ConditionWord {
             if slot.note(STATE).load(Acquire) == NOTIFIED {
                 return;
             }
-            let watch = self.table.watch().filter(|_| !self.gate.is_abandoned());
+            let watch = self.table.watch().filter(|_| !self.gate.is_unsettled());
             let Some(watch) = watch else {
                 // SAFETY: left at once.
                 let _inside = unsafe { self.gate.enter_now() };

@@ -7,7 +7,7 @@
 //!    store it is as before the whole change or as after it: a death needs no repair.
 //! 2. Who enters after a death inside rings the alarm first. The dead may have made its change and not
 //!    come to ring, or been about to pass a wake on.
-//! 3. Who is woken and does not find what it waits for enters, where the gate is abandoned.
+//! 3. Who does not find what it waits for enters, rather than sleep, where the gate is unsettled.
 //!
 //! # Death
 //!
@@ -66,9 +66,9 @@ impl Gate {
         inside.expect("a wait without end timed out")
     }
 
-    /// Whether somebody died inside and nobody has entered since.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.lock.is_poisoned()
+    /// Whether somebody rings inside, or died there and nobody has entered since: who sees it enters.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.alarm.is_busy() || self.lock.is_poisoned()
     }
 
     pub(crate) fn is_held_by_this_process(&self) -> bool {

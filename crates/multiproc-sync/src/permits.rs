@@ -224,6 +224,12 @@ impl Permits {
         gone != 0
     }
 
+    /// How many permits there are, free and held.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.total.load(Relaxed)
+    }
+
     /// How many permits the calling thread holds.
     #[must_use]
     pub fn mine(&self) -> u32 {

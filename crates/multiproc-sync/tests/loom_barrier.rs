@@ -41,7 +41,7 @@ impl Shared {
 
 #[test]
 fn two_pass_two_rounds() {
-    explore(2, || {
+    explore(1, || {
         let shared = Shared::new();
         let other = go(&shared, |shared| {
             shared.number.with_mut(|number| {
