@@ -26,6 +26,20 @@ pub enum TaskError {
     },
     /// The argument cannot be encoded. Nothing was sent.
     Encode(EncodeError),
+    /// The encoded argument is longer than is sent. Nothing was sent.
+    TooLarge {
+        /// Its length in bytes.
+        length: usize,
+        /// The longest that is sent.
+        limit: usize,
+    },
+    /// The argument has more handles in it than are sent. Nothing was sent.
+    TooManyHandles {
+        /// How many.
+        count: usize,
+        /// The most that are sent.
+        limit: usize,
+    },
     /// The worker could not decode the argument, or find the function.
     ArgumentsLost(String),
     /// The worker could not encode the result.
@@ -86,6 +100,14 @@ impl fmt::Display for TaskError {
                 )
             }
             TaskError::Encode(error) => write!(f, "the task could not be sent: {error}"),
+            TaskError::TooLarge { length, limit } => write!(
+                f,
+                "the task could not be sent: its argument takes {length} bytes, and {limit} is the limit"
+            ),
+            TaskError::TooManyHandles { count, limit } => write!(
+                f,
+                "the task could not be sent: its argument has {count} handles in it, and {limit} is the limit"
+            ),
             TaskError::ArgumentsLost(why) => {
                 write!(f, "the worker could not take up the task: {why}")
             }
@@ -129,6 +151,7 @@ pub struct Error(Kind);
 #[derive(Debug)]
 pub(crate) enum Kind {
     NoWorkers,
+    TooManyWorkers(usize),
     Initializer(TaskError),
     Start(multiproc_process::Error),
     Io(std::io::Error),
@@ -164,6 +187,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::NoWorkers => f.write_str("a pool needs at least one worker"),
+            Kind::TooManyWorkers(workers) => {
+                write!(
+                    f,
+                    "a pool of {workers} workers is more than a machine can run"
+                )
+            }
             Kind::Initializer(error) => write!(f, "the pool's initializer cannot be used: {error}"),
             Kind::Start(error) => write!(f, "a worker of the pool could not be started: {error}"),
             Kind::Io(error) => write!(f, "the pool could not be made: {error}"),

@@ -85,7 +85,7 @@ where
             };
             let function = Function::new(self.function);
             self.pending
-                .push_back(match self.driver.send(function, [item]) {
+                .push_back(match self.driver.send(function, [item], false) {
                     Ok(task) => Pending::Sent(Task::new(task)),
                     Err(error) => Pending::Failed(error),
                 });

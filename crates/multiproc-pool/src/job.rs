@@ -11,6 +11,11 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 
+/// So many handles an argument or a result can have: what goes in one packet, so that it goes wholly or not.
+pub(crate) const MAX_HANDLES: usize = 253;
+/// So many bytes an argument or a result can have: 1 GiB, less what is sent along.
+pub(crate) const MAX_BYTES: usize = (1 << 30) - 64;
+
 /// Handles that came or go with a task.
 pub(crate) type Handles = Vec<Arc<OwnedHandle>>;
 
@@ -39,14 +44,34 @@ impl Arguments {
     ) -> Result<Option<multiproc_wire::Handoff>, TaskError> {
         let handoff = encode(argument, &mut self.bytes).map_err(TaskError::Encode)?;
         let item = self.ends.len();
+        let length = self.bytes.len() - self.ends.last().copied().unwrap_or_default();
+        if length > MAX_BYTES {
+            return Err(TaskError::TooLarge {
+                length,
+                limit: MAX_BYTES,
+            });
+        }
         self.ends.push(self.bytes.len());
         if handoff.is_empty() {
             return Ok(None);
         }
-        if !handoff.handles().is_empty() {
+        let count = handoff.handles().len();
+        if count > MAX_HANDLES {
+            return Err(TaskError::TooManyHandles {
+                count,
+                limit: MAX_HANDLES,
+            });
+        }
+        if count > 0 {
             self.handles.insert(item, handoff.handles().to_vec());
         }
         Ok(Some(handoff))
+    }
+
+    fn forget_handles(&mut self, item: usize) {
+        if !self.handles.is_empty() {
+            self.handles.remove(&item);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -152,6 +177,8 @@ impl Job {
     }
 
     fn settle(&mut self, item: usize, how: Settled) {
+        // Whoever waits for the last copy of a descriptor to be closed waits for this.
+        self.arguments.forget_handles(item);
         let place = &mut self.settled[item];
         debug_assert!(matches!(place, Settled::Not), "a task is settled once");
         *place = how;

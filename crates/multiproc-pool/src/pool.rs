@@ -30,6 +30,8 @@ pub struct Pool {
     grace: Duration,
 }
 
+/// More than any machine has processors, and than its limits on open files allow.
+const MAX_WORKERS: usize = 1 << 16;
 /// How long workers that are killed may take, which is the kernel's doing alone.
 const REAP: Duration = Duration::from_secs(10);
 
@@ -37,7 +39,7 @@ impl Pool {
     /// A pool of so many workers.
     ///
     /// # Errors
-    /// For no workers; where a process cannot be started; where there are too many open files, or no memory.
+    /// For no workers, or more than 65,536; where a process cannot be started; where there are too many open files, or no memory.
     /// Nothing is left behind then.
     pub fn new(workers: usize) -> Result<Pool, Error> {
         Pool::builder().workers(workers).build()
@@ -57,6 +59,9 @@ impl Pool {
         if workers == 0 {
             return Err(Error::new(Kind::NoWorkers));
         }
+        if workers > MAX_WORKERS {
+            return Err(Error::new(Kind::TooManyWorkers(workers)));
+        }
         let grace = limits.grace;
         Driver::start(workers, name, limits, initializer).map(|driver| Pool { driver, grace })
     }
@@ -71,7 +76,11 @@ impl Pool {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        self.apply_async(function, argument)?.get()
+        Task::new(
+            self.driver
+                .send(Function::new(function), [argument], true)?,
+        )
+        .get()
     }
 
     /// Has `function(argument)` run in a worker, and returns at once.
@@ -116,7 +125,9 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.map_async(function, items)?.get()
+        self.driver
+            .send(Function::new(function), items, true)?
+            .get()
     }
 
     /// As [`map`](Self::map), with a result or an error for every item.
@@ -134,7 +145,9 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.map_async(function, items)?.get_results()
+        self.driver
+            .send(Function::new(function), items, true)?
+            .get_results()
     }
 
     /// Has `function` run on every item, and returns at once.
@@ -153,7 +166,7 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.driver.send(Function::new(function), items)
+        self.driver.send(Function::new(function), items, false)
     }
 
     /// Runs `function` on items as they are taken from an iterator, and gives the results in the order of the
@@ -241,17 +254,17 @@ impl Pool {
     }
 
     fn end(&self, grace: Duration) {
-        {
-            let mut core = self.driver.lock();
-            core.terminate();
-            core.ask_to_end();
-        }
-        self.driver.attract_attention();
-        if grace > Duration::ZERO && self.join_until(Deadline::after(grace)).is_ok() {
+        // A forked child's copy is not its own to end.
+        if !self.driver.is_own() {
             return;
         }
-        self.driver.lock().end_all();
-        self.driver.attract_attention();
+        if grace > Duration::ZERO {
+            self.driver.terminate(false);
+            if self.join_until(Deadline::after(grace)).is_ok() {
+                return;
+            }
+        }
+        self.driver.terminate(true);
         // A process that the kernel cannot end within this time is not waited for.
         let _ended = self.join_until(Deadline::after(REAP));
     }
@@ -259,10 +272,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // A forked child's copy is not its own to end.
-        if self.driver.is_own() {
-            self.end(Duration::ZERO);
-        }
+        self.end(Duration::ZERO);
     }
 }
 

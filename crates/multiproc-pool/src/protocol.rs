@@ -5,14 +5,15 @@
 //! | [`ANNOUNCE`] / [`READY`] | number of a function (4 bytes), encoded `FunctionRef` | nothing |
 //! | [`TASK`] / [`RETURNED`] … | ticket (4), number of a function (4), encoded argument | ticket (4), encoded result or what went wrong |
 //! | [`PING`] / [`READY`] | nothing | nothing |
+//! | [`DISCARD`] | ticket (4) | |
 //! | [`EXIT`] | nothing | |
 //!
 //! A *ticket* counts the tasks sent to one worker. A worker takes tasks in the order sent, leaves out those
 //! that were taken back, and answers each it has claimed with one record of the same ticket.
 //!
 //! With [`HANDLES`] in the tag, the handles of the argument or result come in a frame over the lane's
-//! link, sent before the record was published; its body is the ticket. Frames of tasks that were taken
-//! back are passed over.
+//! link, sent before the record was published; its body is the ticket. Where the task was taken back, a
+//! *discard* has the worker take the frame in and drop it, so that nobody waits for what is in it.
 
 /// Down: a function, and the number by which tasks name it.
 pub(crate) const ANNOUNCE: u16 = 1;
@@ -22,6 +23,8 @@ pub(crate) const TASK: u16 = 2;
 pub(crate) const EXIT: u16 = 3;
 /// Down: to be answered by [`READY`].
 pub(crate) const PING: u16 = 4;
+/// Down: the handles of the task of that ticket are nobody's.
+pub(crate) const DISCARD: u16 = 5;
 
 /// Up: the worker can be sent tasks.
 pub(crate) const READY: u16 = 1;

@@ -14,9 +14,9 @@ use multiproc_wire::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::job::Handles;
+use crate::job::{Handles, MAX_BYTES, MAX_HANDLES};
 use crate::protocol::{
-    ANNOUNCE, ARGUMENTS_LOST, CALLER, EXIT, HANDLES, HANDLES_FRAME, PANICKED, PING, READY,
+    ANNOUNCE, ARGUMENTS_LOST, CALLER, DISCARD, EXIT, HANDLES, HANDLES_FRAME, PANICKED, PING, READY,
     RESULT_HEADER, RESULT_LOST, RETURNED, TASK, TASK_HEADER, WATCHER,
 };
 
@@ -82,6 +82,7 @@ fn serve(mut setup: Setup) -> Result<(), Failure> {
         match order {
             Order::Announce(body) => worker.learn(&body)?,
             Order::Ping => worker.put(READY, &[], &[])?,
+            Order::Discard(ticket) => worker.discard(ticket)?,
             Order::Task { body, handles } => {
                 worker.work(&body, handles)?;
                 worker.body = kept(body);
@@ -100,6 +101,8 @@ struct Worker {
     results: Producer<Block>,
     incoming: Assembler,
     functions: Vec<Option<Result<Callable, String>>>,
+    /// The ticket of the last handles that came.
+    last_frame: Option<u32>,
     /// Kept for the next argument and the next result.
     body: Vec<u8>,
     result: Vec<u8>,
@@ -109,6 +112,7 @@ struct Worker {
 enum Order {
     Announce(Vec<u8>),
     Ping,
+    Discard([u8; 4]),
     Task { body: Vec<u8>, handles: bool },
 }
 
@@ -138,6 +142,7 @@ impl Worker {
             results,
             incoming: Assembler::default(),
             functions: Vec::new(),
+            last_frame: None,
             body: Vec::new(),
             result: Vec::new(),
             spin: Spin::new(),
@@ -167,6 +172,16 @@ impl Worker {
                         ring_both(&self.bells);
                     }
                     return Ok(Some(Order::Announce(body)));
+                }
+                DISCARD => {
+                    let mut ticket = [0; 4];
+                    if !record.copy_to(&mut ticket) {
+                        return Err(malformed());
+                    }
+                    if record.advance() {
+                        ring_both(&self.bells);
+                    }
+                    return Ok(Some(Order::Discard(ticket)));
                 }
                 // One that was taken back meanwhile is passed over by the next look.
                 TASK if !record.claim() => {}
@@ -251,10 +266,12 @@ impl Worker {
         let (number, argument) = rest.split_first_chunk().ok_or_else(malformed)?;
         const { assert!(TASK_HEADER == 2 * RESULT_HEADER) };
         let number = u32::from_le_bytes(*number) as usize;
-        let handles = if handles {
-            self.take_handles(*ticket)?
-        } else {
-            Handles::new()
+        let handles = match handles {
+            true => match self.take_handles(*ticket) {
+                Ok(handles) => handles,
+                Err(why) => return self.put(ARGUMENTS_LOST, ticket, why.message().as_bytes()),
+            },
+            false => Handles::new(),
         };
         let function = self
             .functions
@@ -287,11 +304,23 @@ impl Worker {
     }
 
     fn answer(&mut self, ticket: [u8; 4], result: &[u8], handoff: Handoff) -> Result<(), Failure> {
+        if result.len() > MAX_BYTES {
+            let why = format!(
+                "it takes {} bytes, and {MAX_BYTES} is the limit",
+                result.len()
+            );
+            return self.put(RESULT_LOST, &ticket, why.as_bytes());
+        }
         if handoff.is_empty() {
             return self.put(RETURNED, &ticket, result);
         }
         let mut tag = RETURNED;
-        if !handoff.handles().is_empty() {
+        let count = handoff.handles().len();
+        if count > MAX_HANDLES {
+            let why = format!("it has {count} handles in it, and {MAX_HANDLES} is the limit");
+            return self.put(RESULT_LOST, &ticket, why.as_bytes());
+        }
+        if count > 0 {
             tag |= HANDLES;
             // There may be no room before the parent has taken what was sent earlier.
             ring_both(&self.bells);
@@ -309,22 +338,34 @@ impl Worker {
         Ok(())
     }
 
+    /// Takes in the handles up to those of this ticket, and drops them, unless that is done already.
+    fn discard(&mut self, ticket: [u8; 4]) -> Result<(), Failure> {
+        let number = u32::from_le_bytes(ticket);
+        // Tickets wrap around; frames come in their order.
+        let done = self
+            .last_frame
+            .is_some_and(|last| last.wrapping_sub(number) < u32::MAX / 2);
+        if !done {
+            drop(self.take_handles(ticket)?);
+        }
+        Ok(())
+    }
+
     /// The handles that came with the task of this ticket. Those of tasks that were taken back came too.
     fn take_handles(&mut self, ticket: [u8; 4]) -> Result<Handles, Failure> {
         loop {
-            match self.link.receive(Deadline::NEVER)? {
-                Incoming::Frame {
-                    kind: HANDLES_FRAME,
-                    body,
-                    handles,
-                } if body == ticket => {
-                    return Ok(handles);
-                }
-                Incoming::Frame {
-                    kind: HANDLES_FRAME,
-                    ..
-                } => {}
-                _ => return Err(malformed()),
+            let Incoming::Frame {
+                kind: HANDLES_FRAME,
+                body,
+                handles,
+            } = self.link.receive(Deadline::NEVER)?
+            else {
+                return Err(malformed());
+            };
+            let found = *body.first_chunk().ok_or_else(malformed)?;
+            self.last_frame = Some(u32::from_le_bytes(found));
+            if found == ticket {
+                return Ok(handles);
             }
         }
     }

@@ -15,6 +15,14 @@ use multiproc_testkit::{Percentiles, SIGKILL, SIGSTOP, eventually, forever, kill
 const KILLS: usize = 200;
 const SLOW: Duration = Duration::from_secs(1);
 
+/// Stops a process, and waits until it is: until then it can still start something.
+fn stop(pid: u32) {
+    kill(pid, SIGSTOP).unwrap();
+    eventually(LIMIT, "the process is stopped", || {
+        multiproc_testkit::process_state(pid) == Some('T')
+    });
+}
+
 /// So many, or as many as `MULTIPROC_KILL_ROUNDS` asks for.
 fn rounds(usual: usize) -> usize {
     std::env::var("MULTIPROC_KILL_ROUNDS").map_or(usual, |rounds| rounds.parse().unwrap())
@@ -232,7 +240,7 @@ fn a_stopped_worker_strands_only_what_it_runs() {
     let oracle = oracle();
     let pool = Pool::new(2).unwrap();
     let victim = pool.apply(pid, ()).unwrap();
-    kill(victim, SIGSTOP).unwrap();
+    stop(victim);
     let (pool, results) = within(LIMIT, move || {
         let running = pool.map_async(|n: u32| n, 0..500).unwrap();
         // The other worker does all that the stopped one has not claimed before it stopped.
@@ -310,5 +318,83 @@ fn a_pool_whose_workers_cannot_be_replaced_gives_up_with_an_error() {
     );
     let (limited, text) = within(LIMIT, move || told.unwrap().join().unwrap());
     assert!(limited && text.contains("given up"), "{text}");
+    oracle.finish();
+}
+
+#[test]
+fn a_stopped_worker_strands_nothing_of_who_only_polls_or_follows() {
+    let oracle = oracle();
+    let pool = Pool::new(3).unwrap();
+    let gate = SharedValue::new(0_u32).unwrap();
+    let hold = |gate: SharedValue<u32>| {
+        while gate.get().unwrap() == 0 {
+            std::thread::yield_now();
+        }
+    };
+    let victim = pool.apply(pid, ()).unwrap();
+    stop(victim);
+    // One thread drives and sleeps; another only polls; a third follows.
+    std::thread::scope(|scope| {
+        let driver = scope.spawn(|| pool.apply(hold, gate.clone()));
+        for n in 0..20_u32 {
+            let polled = pool.apply_async(|n: u32| n, n).unwrap();
+            eventually(LIMIT, "the polled task is done", || polled.ready());
+            assert_eq!(polled.get().unwrap(), n);
+            assert_eq!(pool.apply(|n: u32| n, n).unwrap(), n);
+        }
+        gate.set(1).unwrap();
+        driver.join().unwrap().unwrap();
+    });
+    drop((pool, gate));
+    oracle.finish();
+}
+
+#[test]
+fn a_pool_without_descriptors_to_spare_goes_on_with_the_workers_it_has() {
+    let oracle = oracle();
+    let told = Process::spawn(
+        |()| {
+            let pool = Pool::new(2).unwrap();
+            let gate = SharedValue::new(0_u32).unwrap();
+            let hold = |gate: SharedValue<u32>| {
+                *gate.lock().unwrap() += 1;
+                while gate.get().unwrap() != 100 {
+                    std::thread::yield_now();
+                }
+                std::process::id()
+            };
+            let running = pool.apply_async(hold, gate.clone()).unwrap();
+            eventually(LIMIT, "the task runs", || gate.get().unwrap() == 1);
+            let idle = pool.apply(pid, ()).unwrap();
+            // As many files as there may be.
+            let limit = libc::rlimit {
+                rlim_cur: 64,
+                rlim_max: 64,
+            };
+            // SAFETY: `limit` is live.
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+            let mut files = vec![];
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                files.push(file);
+            }
+            kill(idle, SIGKILL).unwrap();
+            multiproc_testkit::linger(Duration::from_millis(1500));
+            gate.set(100).unwrap();
+            running.get().unwrap();
+            assert_eq!(pool.apply(|n: u8| n, 1).unwrap(), 1);
+            drop(files);
+            // With descriptors again there are two workers again.
+            let meet = SharedValue::new(0_u32).unwrap();
+            let both = |meet: SharedValue<u32>| {
+                *meet.lock().unwrap() += 1;
+                while meet.get().unwrap() < 2 {
+                    std::thread::yield_now();
+                }
+            };
+            pool.map(both, vec![meet; 2]).unwrap().len()
+        },
+        (),
+    );
+    assert_eq!(within(LIMIT, move || told.unwrap().join().unwrap()), 2);
     oracle.finish();
 }

@@ -177,3 +177,115 @@ fn cancelling_at_any_moment_settles_every_task_once_and_harms_no_other() {
     finish(pool);
     oracle.finish();
 }
+
+#[test]
+fn what_is_cancelled_while_it_runs_takes_nothing_of_its_job_along() {
+    let oracle = oracle();
+    let pool = Pool::builder()
+        .workers(1)
+        .grace(Duration::from_millis(20))
+        .build()
+        .unwrap();
+    for _ in 0..20 {
+        let begun = SharedValue::new(0_u32).unwrap();
+        let task = |begun: SharedValue<u32>| -> u8 {
+            *begun.lock().unwrap() += 1;
+            forever()
+        };
+        let job = pool.map_async(task, vec![begun.clone(); 4]).unwrap();
+        eventually(LIMIT, "one of four runs", || begun.get().unwrap() == 1);
+        job.cancel();
+        let results = within(LIMIT, move || job.get_results().unwrap());
+        assert!(
+            results
+                .iter()
+                .all(|result| *result == Err(TaskError::Cancelled))
+        );
+        pool.apply(pid, ()).unwrap();
+        pool.apply(pid, ()).unwrap();
+        assert_eq!(begun.get().unwrap(), 1, "no other of them was begun");
+        drop(begun);
+    }
+    finish(pool);
+    oracle.finish();
+}
+
+#[test]
+fn a_terminated_pool_begins_nothing_more_and_tells_at_once() {
+    let oracle = oracle();
+    let pool = Pool::builder()
+        .workers(2)
+        .grace(Duration::from_millis(300))
+        .build()
+        .unwrap();
+    let begun = SharedValue::new(0_u32).unwrap();
+    let task = |begun: SharedValue<u32>| {
+        // SAFETY: SIG_IGN is a valid disposition.
+        unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        *begun.lock().unwrap() += 1;
+        multiproc_testkit::linger(Duration::from_millis(2));
+    };
+    let job = pool.map_async(task, vec![begun.clone(); 5000]).unwrap();
+    eventually(LIMIT, "some have begun", || begun.get().unwrap() >= 20);
+    let waiter = std::thread::spawn(move || {
+        let results = job.get_results().unwrap();
+        (Instant::now(), results.len())
+    });
+    let told_of = begun.clone();
+    let (ended, in_the_end) = within(LIMIT, move || {
+        pool.terminate();
+        (
+            Instant::now(),
+            told_of
+                .get()
+                .unwrap_or_else(multiproc_shm::PoisonError::into_inner),
+        )
+    });
+    let (told, results) = within(LIMIT, move || waiter.join().unwrap());
+    assert_eq!(results, 5000);
+    assert!(
+        told < ended,
+        "who waits is told before the workers' grace is over"
+    );
+    assert!(in_the_end < 1000, "{in_the_end} tasks were begun");
+    drop(begun);
+    oracle.finish();
+}
+
+#[test]
+fn an_apply_does_not_wait_behind_a_long_map() {
+    let oracle = oracle();
+    let pool = Pool::new(2).unwrap();
+    // Short tasks first, so that many are queued at each worker, then long ones.
+    let task = |n: u32| {
+        if n >= 20_000 {
+            multiproc_testkit::linger(Duration::from_millis(5));
+        }
+    };
+    let map = pool.map_async(task, 0..40_000).unwrap();
+    while !map.wait_timeout(Duration::from_millis(150)) && !map.ready() {
+        let begun = Instant::now();
+        pool.apply(|n: u8| n, 1).unwrap();
+        if begun.elapsed() > Duration::from_millis(30) {
+            // The long ones have been reached: two thousand would take five seconds a worker.
+            assert!(
+                begun.elapsed() < Duration::from_secs(4),
+                "{:?}",
+                begun.elapsed()
+            );
+            break;
+        }
+    }
+    let mut longest = Percentiles::new("apply beside a map of tasks of 5 ms");
+    for _ in 0..10 {
+        let begun = Instant::now();
+        pool.apply(|n: u8| n, 1).unwrap();
+        longest.add(begun.elapsed());
+    }
+    println!("{longest}");
+    assert!(longest.p50() < Duration::from_secs(1), "{longest}");
+    map.cancel();
+    drop(map);
+    finish(pool);
+    oracle.finish();
+}

@@ -40,8 +40,9 @@ pub(crate) struct Core {
     started: u64,
     /// How many in a row ended before they were ready.
     failed_starts: u32,
-    /// Somebody sleeps, or looks, for everybody.
+    /// Somebody sleeps, or looks, for everybody; until then at the latest.
     pub(super) driven: bool,
+    pub(super) driven_until: Deadline,
     /// How many wait without driving.
     pub(super) followers: usize,
     /// The pool's own thread sleeps, until then at the latest.
@@ -74,7 +75,7 @@ enum Seat {
     Closed,
 }
 
-/// So many workers in a row may end before they are ready.
+/// So many workers in a row may end before they are ready, while there is no other.
 const START_LIMIT: u32 = 10;
 /// The wait before another start after one that failed; it doubles with each.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -97,6 +98,7 @@ impl Core {
             started: 0,
             failed_starts: 0,
             driven: false,
+            driven_until: Deadline::NEVER,
             followers: 0,
             watching: false,
             alarm: Deadline::NEVER,
@@ -198,25 +200,32 @@ impl Core {
     /// Settles what of a job is not started as cancelled; what of it runs too, if so asked, and ends it with
     /// its worker.
     pub(super) fn cancel(&mut self, id: JobId, running: bool) {
-        // What is finished already is not cancelled.
-        for seat in 0..self.seats.len() {
-            self.hear(seat);
-        }
-        if self.is_done(id) {
-            return;
-        }
         self.scheduler.forget_queued(id);
-        let mut started = Vec::new();
         for (seat, sent) in self.scheduler.sent_of(id) {
-            let Seat::Taken(worker) = &mut self.seats[seat] else {
-                continue;
-            };
-            if worker.revoke(sent.mark) {
+            if let Seat::Taken(worker) = &mut self.seats[seat]
+                && worker.revoke(sent.mark)
+            {
                 self.scheduler.withdrew(seat, sent.task);
-            } else if running {
-                self.condemn(seat, TaskError::Cancelled);
-            } else {
-                started.push(sent.task.item);
+            }
+        }
+        // What is left at a worker was started: it is the oldest there, or finished and not yet heard of.
+        let mut started = Vec::new();
+        for (seat, _) in self.scheduler.sent_of(id) {
+            self.hear(seat);
+            while let Some(oldest) = self
+                .scheduler
+                .oldest(seat)
+                .filter(|sent| sent.task.job == id)
+            {
+                if !running {
+                    started.push(oldest.task.item);
+                    break;
+                }
+                if self.condemn(seat, TaskError::Cancelled) {
+                    break;
+                }
+                // It has gone on meanwhile, so the answer is there.
+                self.hear(seat);
             }
         }
         if let Some(job) = job_of(&mut self.jobs, id) {
@@ -225,28 +234,40 @@ impl Core {
         self.conclude(id);
     }
 
-    /// Ends a worker for the sake of the task it runs, its oldest, of which `error` is then to be said.
-    fn condemn(&mut self, seat: usize, error: TaskError) {
+    /// Ends a worker for the sake of the task it runs, its oldest, of which `error` is then to be said. False
+    /// where it has finished that: its answer is there to be heard.
+    fn condemn(&mut self, seat: usize, error: TaskError) -> bool {
+        // Nothing else is to be run by it meanwhile. Where something cannot be taken back the worker has
+        // gone on to it.
+        self.recall(seat, 1);
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return true;
+        };
+        let Some(oldest) = self.scheduler.oldest(seat) else {
+            return true;
+        };
+        if self.scheduler.count(seat) > 1 {
+            return false;
+        }
+        self.scheduler.suspend(seat);
+        worker.end_by(Deadline::after(self.limits.grace));
+        if !self.condemned.iter().any(|(task, _)| *task == oldest.task) {
+            self.condemned.push((oldest.task, error));
+        }
+        true
+    }
+
+    /// Takes back from a worker what it has not started, the youngest first, down to so many tasks.
+    fn recall(&mut self, seat: usize, down_to: usize) {
         let Seat::Taken(worker) = &mut self.seats[seat] else {
             return;
         };
-        // Nothing else is to be run by it meanwhile. Where something cannot be taken back the worker has
-        // gone on to it, and so the task that this is about is finished, and its answer there.
-        while self.scheduler.count(seat) > 1 {
-            let Some(youngest) = self.scheduler.youngest(seat) else {
-                return;
-            };
-            if !worker.revoke(youngest.mark) {
-                return;
-            }
+        while self.scheduler.count(seat) > down_to
+            && let Some(youngest) = self.scheduler.youngest(seat)
+            && worker.revoke(youngest.mark)
+        {
             self.scheduler.took_back(seat);
         }
-        let Some(oldest) = self.scheduler.oldest(seat) else {
-            return;
-        };
-        self.scheduler.suspend(seat);
-        worker.end_by(Deadline::after(self.limits.grace));
-        self.condemned.push((oldest.task, error));
     }
 
     /// Ends tasks that have run for too long, and workers that take too long to end.
@@ -264,7 +285,8 @@ impl Core {
                 && worker.pressed_at() == Deadline::NEVER
                 && worker.has_started(oldest.mark)
             {
-                self.condemn(seat, TaskError::TimedOut { after: allowed });
+                // Where it has finished meanwhile the next pump hears of it.
+                let _condemned: bool = self.condemn(seat, TaskError::TimedOut { after: allowed });
             }
         }
     }
@@ -315,6 +337,9 @@ impl Core {
             self.phase = Phase::Terminated;
         }
         self.fail_all(&TaskError::Cancelled);
+        for seat in 0..self.seats.len() {
+            self.recall(seat, 0);
+        }
         for seat in &mut self.seats {
             if matches!(seat, Seat::Vacant(_)) {
                 *seat = Seat::Closed;
@@ -382,8 +407,8 @@ impl Core {
         self.enforce();
         self.relieve();
         self.scheduler.try_again();
-        self.dispatch();
-        self.level();
+        done |= self.dispatch();
+        done |= self.level();
         if self.phase == Phase::Closed && self.is_idle() {
             self.dismiss();
         }
@@ -401,6 +426,8 @@ impl Core {
     /// Takes in what a worker has said.
     fn hear(&mut self, seat: usize) -> bool {
         let mut done = false;
+        let mut heard = 0;
+        let mut job_heard = None;
         while let Seat::Taken(worker) = &mut self.seats[seat] {
             match worker.hear() {
                 Ok(None) => break,
@@ -417,6 +444,8 @@ impl Core {
                     let Some(sent) = self.scheduler.finished(seat) else {
                         break;
                     };
+                    heard += 1;
+                    job_heard = Some(sent.task.job);
                     if !self.condemned.is_empty() {
                         // It was faster than its end.
                         self.condemned.retain(|(task, _)| *task != sent.task);
@@ -437,7 +466,30 @@ impl Core {
                 }
             }
         }
+        if let Some(job) = job_heard {
+            self.keep_pace(seat, job, heard);
+        }
         done
+    }
+
+    /// A worker has finished so many tasks, the last of that job. Where they took longer than those before,
+    /// what is beyond the job's window is taken back.
+    fn keep_pace(&mut self, seat: usize, job: JobId, heard: u32) {
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return;
+        };
+        if !self.scheduler.pace(job, worker.pace(heard)) {
+            return;
+        }
+        for seat in 0..self.seats.len() {
+            while self.scheduler.is_over(seat) {
+                let before = self.scheduler.count(seat);
+                self.recall(seat, before - 1);
+                if self.scheduler.count(seat) == before {
+                    break;
+                }
+            }
+        }
     }
 
     /// What is to be done when a task of a job is settled. Whether the job is done.
@@ -531,7 +583,9 @@ impl Core {
     /// A worker has ended before it was ready, or could not be started.
     fn start_failed(&mut self, seat: usize, last: String) {
         self.failed_starts += 1;
-        if self.failed_starts >= START_LIMIT {
+        // As long as there is a worker, what there is to do gets done.
+        let alone = !self.workers().any(Worker::is_ready);
+        if self.failed_starts >= START_LIMIT && alone {
             let error = TaskError::RestartLimit {
                 starts: self.failed_starts,
                 last,
@@ -542,7 +596,7 @@ impl Core {
             return;
         }
         if let Seat::Vacant(when) = &mut self.seats[seat] {
-            let doubled = BACK_OFF * 2_u32.pow(self.failed_starts - 1);
+            let doubled = BACK_OFF.saturating_mul(2_u32.saturating_pow(self.failed_starts - 1));
             *when = Deadline::after(doubled.min(LONGEST_BACK_OFF));
         }
     }
@@ -569,8 +623,13 @@ impl Core {
             .unwrap_or(Deadline::NEVER)
     }
 
-    /// Sends tasks for as long as there are any, and workers for them.
-    fn dispatch(&mut self) {
+    /// Sends tasks for as long as there are any, and workers for them. Says whether a job is done by it,
+    /// since one could not be sent.
+    fn dispatch(&mut self) -> bool {
+        let mut done = false;
+        if !matches!(self.phase, Phase::Open | Phase::Closed) {
+            return done;
+        }
         for (seat, place) in self.seats.iter_mut().enumerate() {
             if let Seat::Taken(worker) = place
                 && worker.push_rest().is_err()
@@ -589,17 +648,30 @@ impl Core {
                 continue;
             };
             let function = &self.functions[job.function as usize];
-            match worker.push(job.function, function, job.argument(task.item)) {
+            let (argument, handles) = job.argument(task.item);
+            // Handles behind a task that runs would be open, in flight, for as long as it does; and it may
+            // be what waits for them to be closed.
+            if handles.is_some() && self.scheduler.count(seat) > 0 {
+                self.scheduler.full(seat);
+                continue;
+            }
+            match worker.push(job.function, function, (argument, handles)) {
                 Push::Sent(mark) => {
                     self.scheduler.sent(seat, task, mark);
                     if self.scheduler.count(seat) == 1 {
+                        worker.begins();
                         // It has nothing to do but this.
                         worker.publish();
                     }
                 }
                 Push::Full => self.scheduler.full(seat),
+                Push::Failed(error) => {
+                    self.scheduler.dropped(task);
+                    done |= self.settle_failed(task, error);
+                }
             }
         }
+        done
     }
 
     /// Takes everything back from workers that have not looked at it for too long while others have nothing:
@@ -619,12 +691,11 @@ impl Core {
             {
                 continue;
             }
-            while let Some(youngest) = self.scheduler.youngest(seat)
-                && worker.revoke(youngest.mark)
+            self.recall(seat, 0);
+            if let Seat::Taken(worker) = &mut self.seats[seat]
+                && self.scheduler.count(seat) == 0
+                && worker.ping()
             {
-                self.scheduler.took_back(seat);
-            }
-            if self.scheduler.count(seat) == 0 && worker.ping() {
                 self.scheduler.suspend(seat);
             }
         }
@@ -647,24 +718,15 @@ impl Core {
     }
 
     /// Gives workers that have nothing what others have not started.
-    fn level(&mut self) {
+    fn level(&mut self) -> bool {
+        let mut done = false;
         let mut passed_over = vec![];
         while let Some((seat, count)) = self.scheduler.victim(|seat| passed_over.contains(&seat)) {
             passed_over.push(seat);
-            let Seat::Taken(worker) = &mut self.seats[seat] else {
-                continue;
-            };
-            for _ in 0..count {
-                let Some(youngest) = self.scheduler.youngest(seat) else {
-                    break;
-                };
-                if !worker.revoke(youngest.mark) {
-                    break;
-                }
-                self.scheduler.took_back(seat);
-            }
-            self.dispatch();
+            self.recall(seat, self.scheduler.count(seat) - count);
+            done |= self.dispatch();
         }
+        done
     }
 
     /// Tells every worker that there will be no more tasks, and closes the seats that have none.

@@ -143,11 +143,12 @@ impl Driver {
         Ok(number)
     }
 
-    /// Has `function` run on every item.
+    /// Has `function` run on every item. Says whether the caller then waits for the results at once.
     pub(crate) fn send<A, R, I>(
         self: &Arc<Driver>,
         function: Function<A, R>,
         items: I,
+        waits: bool,
     ) -> Result<MapTask<R>, TaskError>
     where
         A: DeserializeOwned + 'static,
@@ -162,17 +163,20 @@ impl Driver {
         for item in items {
             handed_over.extend(arguments.add(&item)?);
         }
-        let job = self.submit(number, arguments)?;
+        let job = self.submit(number, arguments, waits)?;
         handed_over.into_iter().for_each(Handoff::sent);
         Ok(MapTask::new(Arc::clone(self), job))
     }
 
     /// Takes in a job, and sends what can be sent of it.
-    fn submit(&self, function: u32, arguments: Arguments) -> Result<JobId, TaskError> {
+    fn submit(&self, function: u32, arguments: Arguments, waits: bool) -> Result<JobId, TaskError> {
         let mut core = self.lock();
         let id = core.submit(Job::new(function, arguments))?;
         if core.pump(self) {
-            drop(self.alert(core));
+            core = self.alert(core);
+        }
+        if !waits || core.driven {
+            self.rearm(&mut core);
         }
         Ok(id)
     }
@@ -204,6 +208,19 @@ impl Driver {
     /// How many workers there are to be.
     pub(crate) fn workers(&self) -> usize {
         self.lock().seats()
+    }
+
+    /// Drops all jobs, and asks workers to end, or ends them.
+    pub(crate) fn terminate(&self, kill: bool) {
+        let mut core = self.lock();
+        if kill {
+            core.end_all();
+        } else {
+            core.terminate();
+            core.ask_to_end();
+        }
+        drop(self.alert(core));
+        self.attract_attention();
     }
 
     /// Cancels what of a job is not started, and, if so asked, ends what of it is.

@@ -74,6 +74,7 @@ impl Driver {
         let asleep = self.bells.declare(CALLER);
         if core.park() && !core.has_news() {
             let until = deadline.or(core.next_look());
+            core.driven_until = until;
             drop(core);
             futex::wait(self.bells.word(CALLER), asleep, until);
             core = self.lock();
@@ -93,11 +94,23 @@ impl Driver {
             if core.is_awaited() {
                 let _asleep: u32 = self.bells.declare(CALLER);
             }
-            if !core.park() || core.has_news() {
+            if !core.park() || core.has_news() || core.next_look() < core.alarm {
                 self.attract_attention();
             }
         }
         core
+    }
+
+    /// Something was sent by somebody who may not wait for it: whoever sleeps for everybody is to look again in
+    /// time whether it was started.
+    pub(super) fn rearm(&self, core: &mut Core) {
+        if core.driven {
+            if core.next_look() < core.driven_until {
+                self.bells.ring(CALLER);
+            }
+        } else if core.watching && core.next_look() < core.alarm {
+            self.attract_attention();
+        }
     }
 
     /// After a pump by which a job is done: tells all who wait, be it that the driver sleeps meanwhile.

@@ -44,13 +44,11 @@ impl Driver {
             };
             let busy = !core.driven && (!core.park() || core.has_news());
             if !busy {
-                let until = core.next_alarm();
+                let mut until = core.next_alarm();
+                if !core.driven {
+                    until = until.or(core.next_look());
+                }
                 core.alarm = until;
-                let until = if core.driven {
-                    until
-                } else {
-                    until.or(core.next_look())
-                };
                 // The three words before them leave room for so many; further ones are told of by the
                 // thread that reaps them.
                 let deaths: Vec<(Lane, u32)> = core

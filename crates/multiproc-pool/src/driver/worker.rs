@@ -1,5 +1,6 @@
 //! One worker, as its parent holds it.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use super::Driver;
 use crate::error::{Error, Kind, TaskError};
 use crate::job::{Handles, Job};
 use crate::protocol::{
-    ANNOUNCE, ARGUMENTS_LOST, EXIT, HANDLES, HANDLES_FRAME, PANICKED, PING, READY, RESULT_HEADER,
-    RESULT_LOST, RETURNED, RING, TASK, TASK_HEADER,
+    ANNOUNCE, ARGUMENTS_LOST, DISCARD, EXIT, HANDLES, HANDLES_FRAME, PANICKED, PING, READY,
+    RESULT_HEADER, RESULT_LOST, RETURNED, RING, TASK, TASK_HEADER,
 };
 use crate::worker::{self, Setup};
 
@@ -25,6 +26,7 @@ use crate::worker::{self, Setup};
 pub(crate) struct Mark {
     pub(super) ticket: u32,
     pub(super) position: Position,
+    handles: bool,
 }
 
 /// A worker and this end of all that leads to it.
@@ -48,6 +50,10 @@ pub(super) struct Worker {
     waiting: Option<(u32, Deadline)>,
     ready: bool,
     dismissed: bool,
+    /// Up to that ticket there are handles of tasks that were taken back, of which the worker is to be told.
+    discard: Option<u32>,
+    /// When it began what it has, or said something last.
+    since: Deadline,
     /// Why it is not listened to any more.
     distrusted: Option<String>,
     /// Its oldest task, and until when that is to be finished.
@@ -68,6 +74,8 @@ const PATIENCE: Duration = Duration::from_millis(5);
 pub(super) enum Push {
     Sent(Mark),
     Full,
+    /// It cannot be, ever: why.
+    Failed(TaskError),
 }
 
 /// What a worker has said.
@@ -82,7 +90,8 @@ pub(super) struct Answer<'a> {
     /// Behind the ticket: the result, or what went wrong.
     body: &'a [u8],
     ticket: u32,
-    handles: Handles,
+    /// Or why they were lost.
+    handles: Result<Handles, String>,
 }
 
 impl Worker {
@@ -133,6 +142,8 @@ impl Worker {
             waiting: None,
             ready: false,
             dismissed: false,
+            discard: None,
+            since: Deadline::now(),
             distrusted: None,
             limit: None,
             ending: None,
@@ -174,9 +185,21 @@ impl Worker {
                 body: &ticket,
                 handles,
             };
-            // Where the link is full the worker has much to do.
-            if self.link.send(frame, Deadline::now()).is_err() {
-                return Push::Full;
+            match self.link.send(frame, Deadline::now()) {
+                Ok(()) => {}
+                // Where the link is full the worker has much to do; where it is broken its death is seen to.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::TimedOut | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return Push::Full;
+                }
+                Err(error) => {
+                    let why = format!("its handles cannot be sent: {error}");
+                    return Push::Failed(TaskError::ArgumentsLost(why));
+                }
             }
             tag |= HANDLES;
         }
@@ -202,6 +225,7 @@ impl Worker {
         let mark = Mark {
             ticket: self.next_ticket,
             position,
+            handles: handles.is_some(),
         };
         self.next_ticket = self.next_ticket.wrapping_add(1);
         Push::Sent(mark)
@@ -237,6 +261,12 @@ impl Worker {
 
     /// Shows the worker what was pushed.
     pub(super) fn publish(&mut self) {
+        if let Some(ticket) = self.discard
+            && self.partial.is_none()
+            && self.tasks.push(&[&ticket.to_le_bytes()], DISCARD).is_ok()
+        {
+            self.discard = None;
+        }
         if self.tasks.publish() {
             self.tasks.wake_consumer();
         }
@@ -246,6 +276,9 @@ impl Worker {
     pub(super) fn revoke(&mut self, mark: Mark) -> bool {
         if !self.tasks.revoke(mark.position) {
             return false;
+        }
+        if mark.handles {
+            self.discard = Some(mark.ticket);
         }
         // The worker passes over what is there of it, and the rest never comes.
         self.partial
@@ -328,8 +361,8 @@ impl Worker {
             .split_first_chunk::<RESULT_HEADER>()
             .ok_or_else(odd)?;
         let handles = match tag & HANDLES {
-            0 => Handles::new(),
-            _ => take_handles(&self.link, *ticket)?,
+            0 => Ok(Handles::new()),
+            _ => take_handles(&self.link, *ticket),
         };
         let ticket = u32::from_le_bytes(*ticket);
         Ok(Some(Heard::Answer(Answer {
@@ -360,6 +393,10 @@ impl Worker {
 
     pub(super) fn has_news(&self) -> bool {
         self.distrusted.is_none() && self.results.has_news()
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
     }
 
     /// Whether the worker's thread has ended, by any means.
@@ -425,6 +462,18 @@ impl Worker {
                 until
             }
         }
+    }
+
+    /// The worker begins with something after having had nothing.
+    pub(super) fn begins(&mut self) {
+        self.since = Deadline::now();
+    }
+
+    /// The worker has finished so many tasks since it began, or was asked last: how long each took.
+    pub(super) fn pace(&mut self, tasks: u32) -> Duration {
+        let now = Deadline::now();
+        let before = std::mem::replace(&mut self.since, now);
+        now.since(before) / tasks.max(1)
     }
 
     pub(super) fn has_started(&self, mark: Mark) -> bool {
@@ -526,13 +575,14 @@ impl Answer<'_> {
     pub(super) fn deliver(self, job: &mut Job, item: usize) {
         let text = || String::from_utf8_lossy(self.body).into_owned();
         let error = match self.kind {
-            RETURNED => {
-                let body = self.body;
-                job.returned(item, self.handles, |results| {
-                    results.extend_from_slice(body)
-                });
-                return;
-            }
+            RETURNED => match self.handles {
+                Ok(handles) => {
+                    let body = self.body;
+                    job.returned(item, handles, |results| results.extend_from_slice(body));
+                    return;
+                }
+                Err(why) => TaskError::ResultLost(why),
+            },
             PANICKED => match decode(self.body, Vec::new()) {
                 Ok(panic) => TaskError::Panicked(panic),
                 Err(error) => TaskError::Decode(error),
@@ -544,15 +594,20 @@ impl Answer<'_> {
     }
 }
 
-/// The handles of an answer, which were sent before it.
+/// The handles of an answer, which were sent before it. Those of an answer before that were lost are passed over.
 fn take_handles(link: &Link, ticket: [u8; 4]) -> Result<Handles, String> {
-    match link.receive(Deadline::now()) {
-        Ok(Incoming::Frame {
-            kind: HANDLES_FRAME,
-            body,
-            handles,
-        }) if body == ticket => Ok(handles),
-        Ok(_) => Err("the handles of its result did not come".to_string()),
-        Err(error) => Err(error.to_string()),
+    loop {
+        match link.receive(Deadline::now()) {
+            Ok(Incoming::Frame {
+                kind: HANDLES_FRAME,
+                body,
+                handles,
+            }) if body == ticket => {
+                return Ok(handles);
+            }
+            Ok(Incoming::Frame { .. }) => {}
+            Ok(_) => return Err("its handles did not come".to_string()),
+            Err(error) => return Err(error.to_string()),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What the scheduler knows of one job.
 
+use std::time::Duration;
+
 /// The tasks of one job that are still to be sent.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -9,8 +11,17 @@ pub(super) struct Job {
     /// Items that were sent and came back, the next one last.
     back: Vec<usize>,
     window: usize,
+    /// What the pace of its tasks allows the window to be.
+    limit: usize,
+    /// Its tasks took too long for its window when they were asked about last.
+    slow: bool,
+    /// Nothing more of it is to be sent.
+    forgotten: bool,
 }
 
+/// A window is no longer than this: what is sent later waits so long behind it at most. Some wake-ups long, so
+/// that tasks of a microsecond have the longest window, and tasks of ten milliseconds the shortest.
+const HORIZON: Duration = Duration::from_millis(5);
 /// One running and one behind it, so that the worker need not wait for the next.
 const FIRST_WINDOW: usize = 2;
 /// A worker of the shortest tasks empties this in some ten microseconds, about what a wake-up takes; twice
@@ -24,6 +35,9 @@ impl Job {
             items,
             back: Vec::new(),
             window: FIRST_WINDOW,
+            limit: LAST_WINDOW,
+            slow: false,
+            forgotten: false,
         }
     }
 
@@ -32,11 +46,28 @@ impl Job {
     }
 
     pub(super) fn widen(&mut self) {
-        self.window = (self.window * 2).min(LAST_WINDOW);
+        self.window = (self.window * 2).min(self.limit);
+    }
+
+    /// A task takes so long: whether the window is smaller than it was.
+    pub(super) fn pace(&mut self, task: Duration) -> bool {
+        let fit = HORIZON.as_nanos() / task.as_nanos().max(1);
+        self.limit = usize::try_from(fit)
+            .unwrap_or(LAST_WINDOW)
+            .clamp(FIRST_WINDOW, LAST_WINDOW);
+        let slow = self.window > self.limit;
+        // Once may be a worker that had to wait for a processor.
+        let narrower = slow && self.slow;
+        self.slow = slow;
+        if narrower {
+            self.window = self.limit;
+        }
+        narrower
     }
 
     /// There is nothing to send any more.
     pub(super) fn forget(&mut self) {
+        self.forgotten = true;
         self.fresh = self.items;
         self.back.clear();
     }
@@ -57,6 +88,9 @@ impl Job {
 
     /// An item came back; whether it is the only one to send.
     pub(super) fn give_back(&mut self, item: usize) -> bool {
+        if self.forgotten {
+            return false;
+        }
         let first = self.next().is_none();
         self.back.push(item);
         first

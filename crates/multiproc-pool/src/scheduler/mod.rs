@@ -24,14 +24,16 @@
 //! # The window
 //!
 //! How many tasks of a job may wait at one worker. It begins small, and doubles whenever a worker has run
-//! dry while there was more to send: short tasks get long queues, which spare wake-ups, and long tasks
-//! short ones, which keep later jobs from waiting behind them.
+//! dry while there was more to send, as far as some milliseconds of work: short tasks get long queues,
+//! which spare wake-ups, and long tasks short ones, which keep later jobs from waiting behind them. Where
+//! tasks turn out to take longer than those before, it shrinks, and what is beyond it is taken back.
 
 mod job;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use job::Job;
 
@@ -204,6 +206,16 @@ impl<M: Copy> Scheduler<M> {
             .for_each(|worker| worker.full = false);
     }
 
+    /// The task that [`next`](Self::next) named cannot be sent at all.
+    pub(crate) fn dropped(&mut self, task: TaskId) {
+        let Some(job) = self.job_mut(task.job) else {
+            return;
+        };
+        if !job.sent() {
+            self.queue.retain(|queued| *queued != task.job);
+        }
+    }
+
     /// A worker has no room for what it was to be sent; it is passed over until
     /// [`try_again`](Self::try_again).
     pub(crate) fn full(&mut self, worker: usize) {
@@ -222,6 +234,21 @@ impl<M: Copy> Scheduler<M> {
             job.widen();
         }
         Some(sent)
+    }
+
+    /// Tasks of a job took so long each. Whether its window is smaller by that: what is beyond it is then to
+    /// be taken back.
+    pub(crate) fn pace(&mut self, id: JobId, task: Duration) -> bool {
+        self.job_mut(id).is_some_and(|job| job.pace(task))
+    }
+
+    /// Whether a worker has more than the window of the job that its youngest task is of.
+    pub(crate) fn is_over(&self, worker: usize) -> bool {
+        let youngest = self.youngest(worker);
+        let window = youngest
+            .and_then(|sent| self.job(sent.task.job))
+            .map(Job::window);
+        window.is_some_and(|window| self.count(worker) > window)
     }
 
     /// The oldest task of a worker.

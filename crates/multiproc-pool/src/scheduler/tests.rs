@@ -65,6 +65,48 @@ fn the_window_widens_only_for_those_who_run_dry() {
 }
 
 #[test]
+fn the_window_shrinks_to_some_milliseconds_of_work() {
+    let mut scheduler = scheduler(1);
+    let job = scheduler.add(100_000);
+    for _ in 0..12 {
+        send(&mut scheduler);
+        while scheduler.finished(0).is_some() {}
+    }
+    assert_eq!(send(&mut scheduler).len(), 1024);
+    assert!(!scheduler.pace(job, Duration::from_nanos(500)));
+    assert!(!scheduler.is_over(0));
+    assert!(
+        !scheduler.pace(job, Duration::from_millis(1)),
+        "once is not enough"
+    );
+    assert!(scheduler.pace(job, Duration::from_millis(1)));
+    let mut taken_back = 0;
+    while scheduler.is_over(0) {
+        scheduler.took_back(0);
+        taken_back += 1;
+    }
+    assert_eq!((scheduler.count(0), taken_back), (5, 1019));
+    assert!(scheduler.pace(job, Duration::from_secs(1)));
+    assert!(!scheduler.pace(job, Duration::from_secs(1)));
+}
+
+#[test]
+fn what_is_forgotten_is_not_taken_back() {
+    let mut scheduler = scheduler(1);
+    let job = scheduler.add(3);
+    send(&mut scheduler);
+    scheduler.forget_queued(job);
+    scheduler.took_back(0);
+    assert!(!scheduler.has_queued());
+    scheduler
+        .lost(0)
+        .into_iter()
+        .for_each(|sent| scheduler.returned(sent.task));
+    scheduler.ready(0);
+    assert_eq!(send(&mut scheduler), []);
+}
+
+#[test]
 fn jobs_take_turns() {
     let mut scheduler = scheduler(1);
     let long = scheduler.add(100);

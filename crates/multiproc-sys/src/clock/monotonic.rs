@@ -57,6 +57,12 @@ impl Deadline {
             .then(|| Duration::from_nanos(self.nanos.saturating_sub(Deadline::now().nanos)))
     }
 
+    /// The time from an earlier moment to this one; zero where it is none.
+    #[must_use]
+    pub fn since(self, earlier: Deadline) -> Duration {
+        Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
+    }
+
     /// The moment as the kernel takes absolute timeouts; `None` for [`Deadline::NEVER`].
     pub(crate) fn timespec(self) -> Option<libc::timespec> {
         (self != Deadline::NEVER).then(|| timespec(self.nanos))
