@@ -103,7 +103,8 @@ impl Builder {
         self
     }
 
-    /// A daemonic child is killed at the end of the program, rather than waited for.
+    /// A daemonic child is killed at the end of the program, rather than waited for; and what is left of its
+    /// process group is killed when it ends.
     ///
     /// # Differences from Python
     /// A daemonic child may have children of its own.

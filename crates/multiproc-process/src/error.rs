@@ -27,6 +27,8 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) enum Kind {
     NotInitialized,
+    Privileged,
+    Exiting,
     TooDeep(u32),
     Start(io::Error),
     Locate(LocateError),
@@ -77,6 +79,8 @@ impl Error {
         matches!(
             *self.kind,
             Kind::NotInitialized
+                | Kind::Privileged
+                | Kind::Exiting
                 | Kind::TooDeep(_)
                 | Kind::Start(_)
                 | Kind::Locate(_)
@@ -139,6 +143,10 @@ impl fmt::Display for Error {
 impl Error {
     fn fmt_kind(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
+            Kind::Privileged => f.write_str(
+                "cannot be started: this program was started with more rights than its starter has",
+            ),
+            Kind::Exiting => f.write_str("cannot be started: this program is at its end"),
             Kind::NotInitialized => f.write_str(
                 "cannot be started: the feature `auto-init` is off (or the platform has no hook before \
                  `main`), and `init()` was not called first in `main`",

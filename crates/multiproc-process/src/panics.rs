@@ -36,10 +36,12 @@ pub(crate) fn catch<R>(report: Report, run: impl FnOnce() -> R) -> Result<R, Pan
     watch();
     let _restore = Restore(CATCHING.replace(Some(report)));
     panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
-        let seen = SEEN.take();
-        seen.unwrap_or_else(|| Panic {
-            // A panic without a hook: `resume_unwind`, or a hook set after ours.
-            message: message_of(&*payload),
+        let message = message_of(&*payload);
+        // What was seen last may be a panic that `run` has caught itself.
+        let seen = SEEN.take().filter(|seen| seen.message == message);
+        // A panic without a hook: `resume_unwind`, or a hook set after ours.
+        seen.unwrap_or(Panic {
+            message,
             location: None,
             backtrace: None,
         })
@@ -98,6 +100,19 @@ mod tests {
         assert_eq!(
             (resumed.message.as_str(), resumed.location),
             ("again", None)
+        );
+    }
+
+    #[test]
+    fn a_panic_that_was_caught_inside_is_not_taken_for_another() {
+        let panic: Result<(), Panic> = catch(Report::Quiet, || {
+            let _inner = panic::catch_unwind(|| panic!("caught inside"));
+            panic::resume_unwind(Box::new("the real one"))
+        });
+        let panic = panic.unwrap_err();
+        assert_eq!(
+            (panic.message.as_str(), panic.location),
+            ("the real one", None)
         );
     }
 

@@ -17,6 +17,14 @@ use crate::error::Identity;
 /// How long the end of the program waits for children that are not daemonic.
 pub const EXIT_WAIT: Duration = Duration::from_secs(60);
 
+/// Set once, when the end of the program has begun.
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// Whether the end of the program has begun: nothing is started any more.
+pub(crate) fn is_exiting() -> bool {
+    EXITING.load(Ordering::Acquire)
+}
+
 /// A child, from its start until nobody asks for it any more.
 pub(crate) struct Child {
     name: String,
@@ -100,6 +108,10 @@ impl Child {
         let mut state = self.state();
         if state.status.is_some() {
             return Ok(state.status);
+        }
+        // While it is not reaped its number is still its group's.
+        if self.daemon && self.waiter.wait(Deadline::now())? {
+            self.waiter.kill_group(signal::KILL)?;
         }
         let status = self.waiter.try_reap()?;
         if status.is_some() {
@@ -203,6 +215,8 @@ extern "C" fn at_exit() {
     if OWNER.load(Ordering::Relaxed) != std::process::id() {
         return;
     }
+    // Release: pairs with Acquire in `is_exiting`. Whoever looks later starts nothing that nobody ends.
+    EXITING.store(true, Ordering::Release);
     let left = std::mem::take(&mut *children());
     // What cannot be killed or waited for is left to the lifeline, which ends it with this process.
     let (daemons, others): (Vec<_>, Vec<_>) = left.into_iter().partition(|child| child.daemon);

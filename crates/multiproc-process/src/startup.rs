@@ -35,7 +35,7 @@ use crate::child;
 use crate::current::ParentProcess;
 use crate::error::{Error, Kind};
 use crate::function::FunctionRef;
-use crate::registry::Child;
+use crate::registry::{self, Child};
 use crate::restrictions::Restrictions;
 
 /// How many levels deep children may have children.
@@ -103,12 +103,13 @@ pub fn is_child() -> bool {
 fn enter(start: Option<Start>) {
     INITIALIZED.store(true, Ordering::Relaxed);
     let Some(trigger) = own_trigger() else { return };
-    // A set-user-id program does not do what its environment says.
-    if hook::started_with_privileges() {
-        return;
-    }
     // SAFETY: before `main`, or first in it: no other thread runs.
     drop(unsafe { hook::take_variable(TRIGGER) });
+    sys::open_standard_streams();
+    // A set-user-id program does not do what its environment says.
+    if hook::started_with_privileges() {
+        child::refuse_start(&io::Error::from(io::ErrorKind::PermissionDenied));
+    }
     let (link, parent) = match take_over(&trigger) {
         Ok(taken) => taken,
         Err(error) => child::refuse_start(&error),
@@ -176,6 +177,12 @@ pub(crate) fn start(
     let start = |error| fail(Kind::Start(error));
     if !INITIALIZED.load(Ordering::Relaxed) {
         return Err(fail(Kind::NotInitialized));
+    }
+    if hook::started_with_privileges() {
+        return Err(fail(Kind::Privileged));
+    }
+    if registry::is_exiting() {
+        return Err(fail(Kind::Exiting));
     }
     let depth = DEPTH.load(Ordering::Relaxed) + 1;
     if depth > MAX_DEPTH {

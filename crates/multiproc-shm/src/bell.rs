@@ -109,8 +109,8 @@ impl Bells {
         let offset = number * STRIDE;
         assert!(offset < self.0.len(), "there is no bell {number}");
         let word = self.0.as_ptr().wrapping_add(offset).cast::<AtomicU32>();
-        // SAFETY: inside the block, which is mapped while `self` lives; aligned, since the block is to a
-        // page; any bytes are an atomic's, whoever writes to them.
+        // SAFETY: inside the block, which is mapped while `self` lives; aligned, since the block is to
+        // 128; any bytes are an atomic's, whoever writes to them.
         unsafe { &*word }
     }
 }

@@ -1,6 +1,8 @@
 //! Plain shared memory for what this workspace builds on it: rings, and words that a group watches.
 //!
-//! A block has no header. Its length travels with its handle and is checked against the memory's own.
+//! A block begins with a header of 128 bytes, of which the first 16 are a magic number and the length of the
+//! rest. Users reach only what is behind it, and so cannot make other memory of theirs pass for a block:
+//! memory that some hold slices of, and others would take for atomics.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +11,10 @@ use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
 use multiproc_wire::handoff;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"mp-block");
+/// Keeps what follows aligned as rings want it.
+const HEADER: usize = 128;
 
 /// Shared memory, mapped. Clones stand for the same mapping; sent, it is mapped once more.
 #[derive(Clone, Debug)]
@@ -23,25 +29,32 @@ impl Block {
     /// # Errors
     /// Where there is no memory for them, or too many files or mappings are open.
     pub fn create(length: usize) -> io::Result<Block> {
-        let handle = map::create(length)?;
-        let mapping = Mapping::new(&handle, length)?;
+        let size = length
+            .checked_add(HEADER)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        let handle = map::create(size)?;
+        let mapping = Mapping::new(&handle, size)?;
+        mapping.write(0, bytemuck::bytes_of(&[MAGIC, length as u64]));
         Ok(Block {
             handle: handle.into(),
             mapping: mapping.into(),
         })
     }
 
-    /// The first byte, aligned to a page.
+    /// The first byte, aligned to 128.
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
-        self.mapping.as_ptr()
+        self.mapping.as_ptr().wrapping_add(HEADER)
     }
 
     /// How many bytes there are.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "nobody makes one to have nothing"
+    )]
     pub fn len(&self) -> usize {
-        self.mapping.len()
+        self.mapping.len() - HEADER
     }
 }
 
@@ -57,15 +70,53 @@ impl<'de> Deserialize<'de> for Block {
         let (index, length) = <(u32, u64)>::deserialize(deserializer)?;
         let handle = handoff::take(index).map_err(de::Error::custom)?;
         let found = map::length(&handle).map_err(de::Error::custom)?;
-        if found as u64 != length {
-            return Err(de::Error::custom(
-                "the received memory is not as long as it should be",
-            ));
+        let refuse = || de::Error::custom("the received memory is not the block that it should be");
+        if found < HEADER {
+            return Err(refuse());
         }
         let mapping = Mapping::new(&handle, found).map_err(de::Error::custom)?;
+        let mut bytes = Vec::new();
+        mapping.read(0, size_of::<[u64; 2]>(), &mut bytes);
+        let header: [u64; 2] = bytemuck::pod_read_unaligned(&bytes);
+        if header != [MAGIC, length] || (found - HEADER) as u64 != length {
+            return Err(refuse());
+        }
         Ok(Block {
             handle,
             mapping: mapping.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bells, SharedArray};
+
+    #[test]
+    fn other_memory_does_not_pass_for_a_block() {
+        let array = SharedArray::from_slice(&[0_u8; 4096]).unwrap();
+        let mut bytes = vec![];
+        let handoff = multiproc_wire::encode(&array, &mut bytes).unwrap();
+        for length in [128_u64, 4096, 4096 + 128] {
+            let mut forged = vec![];
+            let plain = multiproc_wire::encode(&(0_u32, length), &mut forged).unwrap();
+            assert!(plain.is_empty());
+            let handles = handoff.handles().to_vec();
+            assert!(multiproc_wire::decode::<Bells>(&forged, handles).is_err());
+        }
+    }
+
+    #[test]
+    fn a_block_arrives_as_it_was_sent() {
+        let block = Block::create(1000).unwrap();
+        // SAFETY: inside the block, which nobody else has.
+        unsafe { block.as_ptr().write(7) };
+        let mut bytes = vec![];
+        let handoff = multiproc_wire::encode(&block, &mut bytes).unwrap();
+        let same: Block = multiproc_wire::decode(&bytes, handoff.handles().to_vec()).unwrap();
+        assert_eq!(same.len(), 1000);
+        // SAFETY: as above.
+        assert_eq!(unsafe { same.as_ptr().read() }, 7);
     }
 }

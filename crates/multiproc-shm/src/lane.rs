@@ -3,7 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..40 | the worker's death word |
-//! | 64..80 | which of the four ends are taken, a word each |
+//! | 64..84 | which of the four ends and the death word are taken, a word each |
 //! | 128.. | the ring from parent to worker |
 //! | then | the ring from worker to parent, at a multiple of 128 |
 //!
@@ -55,6 +55,7 @@ enum End {
     DownConsumer,
     UpProducer,
     UpConsumer,
+    DeathWord,
 }
 
 impl Lane {
@@ -115,10 +116,8 @@ impl Lane {
     /// If the platform has no robust words.
     pub fn hold_death_word(&self) -> Result<(), LaneError> {
         self.check()?;
+        self.take(End::DeathWord, 0)?;
         let word = self.death_word();
-        if word.word.load(Ordering::Relaxed) != 0 {
-            return Err(LaneError::Taken);
-        }
         // The mapping has to outlive the thread, whoever drops the lane: it is never unmapped.
         Box::leak(Box::new(self.block.clone()));
         // SAFETY: the mapping was just leaked; the word is nobody's.
@@ -135,8 +134,8 @@ impl Lane {
     #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
     fn death_word(&self) -> &RobustWord {
         let word = self.block.as_ptr().cast::<RobustWord>();
-        // SAFETY: every block is at least a page of mapping; the word is at its start, which is aligned
-        // to a page; it is made of atomics, of which any bytes are values, whoever writes to them.
+        // SAFETY: `check` or `create` found the block long enough; the word is at its start, which is
+        // aligned to 128; it is made of atomics, of which any bytes are values, whoever writes to them.
         unsafe { &*word }
     }
 
@@ -175,7 +174,7 @@ impl Lane {
         self.check()?;
         let word = self.block.as_ptr().wrapping_add(TAKEN).cast::<AtomicU32>();
         let word = word.wrapping_add(end as usize);
-        // SAFETY: one of four aligned words at byte 64 of the block; any bytes are an atomic's.
+        // SAFETY: one of five aligned words at byte 64 of the block; any bytes are an atomic's.
         let word = unsafe { &*word };
         // Relaxed: only who is first; the ring itself is ordered by its own words.
         if word.swap(1, Ordering::Relaxed) != 0 {

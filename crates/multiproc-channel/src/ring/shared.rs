@@ -45,7 +45,7 @@ impl Shared {
         multiproc_sys::robust::available()?;
         let block = Block::create(RING + ring::bytes_needed(capacity))?;
         let shared = Shared { block, capacity };
-        // SAFETY: the block has room for the ring and nobody else has it; 128 bytes from a page's start
+        // SAFETY: the block has room for the ring and nobody else has it; 128 bytes from a multiple of 128
         // are aligned to 128.
         unsafe { ring::init(shared.ring(), capacity) }.map_err(invalid)?;
         Ok(shared)
@@ -132,7 +132,7 @@ impl Shared {
     #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
     fn lock(&self) -> &LockWord {
         let lock = self.block.as_ptr().cast::<LockWord>();
-        // SAFETY: at the start of the block, which is aligned to a page and longer; made of atomics, of
+        // SAFETY: at the start of the block, which is aligned to 128 and longer; made of atomics, of
         // which any bytes are values, whoever writes to them.
         unsafe { &*lock }
     }
@@ -140,7 +140,7 @@ impl Shared {
     #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
     fn closed(&self) -> &AtomicU32 {
         let word = self.block.as_ptr().wrapping_add(CLOSED).cast::<AtomicU32>();
-        // SAFETY: at byte 64 of the block, which is longer and aligned to a page; an atomic, of which any
+        // SAFETY: at byte 64 of the block, which is longer and aligned to 128; an atomic, of which any
         // bytes are a value, whoever writes to them.
         unsafe { &*word }
     }

@@ -65,7 +65,8 @@ pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
         return wait_rechecking(words, deadline);
     }
     match waitv(words, deadline) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+        // EPERM: a filter of system calls that does not know it.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
             WAITV_MISSING.store(true, Ordering::Relaxed);
             wait_rechecking(words, deadline)
         }

@@ -11,6 +11,6 @@ cfg_select! {
     _ => { compile_error!("multiproc-sys: no port for this platform; src/process/mod.rs says what one must supply"); }
 }
 pub use imp::{
-    Command, FIRST_INHERITED, Stdio, at_exit, inherited, main_stack_size, own_image, parent_id,
-    set_name,
+    Command, FIRST_INHERITED, Stdio, at_exit, inherited, main_stack_size, open_standard_streams,
+    own_image, parent_id, set_name,
 };

@@ -39,6 +39,19 @@ pub fn parent_id() -> u32 {
     std::os::unix::process::parent_id()
 }
 
+/// Opens the standard streams that are closed, on nothing: else whatever is opened next would be taken for
+/// them. What the standard library does before `main`, for a process that never reaches it.
+pub fn open_standard_streams() {
+    for number in 0..=2 {
+        // SAFETY: no pointer is passed.
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } == -1 {
+            // The lowest free number, hence this one. Where it fails the process has worse trouble.
+            // SAFETY: a C string.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
+}
+
 /// Names this process (its first 15 bytes) for tools that do not show arguments; the name of the
 /// image would mean nothing to anybody.
 pub fn set_name(name: &str) {
@@ -187,9 +200,12 @@ impl<'a> Command<'a> {
                 environment.as_ptr(),
             )
         })?;
-        Waiter::new(pid.cast_unsigned()).inspect_err(|_| {
-            // Without a pidfd the child cannot be looked after. It is not reaped yet, so the number
-            // is still its own.
+        Waiter::new(pid.cast_unsigned()).inspect_err(|error| {
+            // Gone already, and reaped by the kernel since SIGCHLD is ignored: the number may be another's.
+            if error.raw_os_error() == Some(libc::ESRCH) {
+                return;
+            }
+            // Without a pidfd the child cannot be looked after.
             // SAFETY: no pointer is passed.
             unsafe { libc::kill(pid, libc::SIGKILL) };
             // SAFETY: a null status is allowed.
@@ -432,6 +448,10 @@ mod tests {
         let child = command.start().unwrap();
         assert_eq!(child.try_reap().unwrap(), None);
         assert!(!child.wait(Deadline::now()).unwrap());
+        assert_eq!(child.early_status(), None, "a living child has none");
+        child.kill(libc::SIGSTOP).unwrap();
+        child.kill(libc::SIGCONT).unwrap();
+        assert_eq!(child.early_status(), None, "nor has one that is stopped or was");
         child.kill_group(libc::SIGKILL).unwrap();
         assert!(child.wait(limit()).unwrap());
         assert_eq!(child.early_status().and_then(crate::wait::ExitStatus::signal), Some(libc::SIGKILL));

@@ -104,10 +104,20 @@ impl Waiter {
     /// memory is torn down and it can be reaped. Meant for a child whose death word has fired.
     #[must_use]
     pub fn early_status(&self) -> Option<ExitStatus> {
+        /// `PF_EXITING` of the kernel.
+        const EXITING: u64 = 4;
         let text = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        let status = text.rsplit(' ').next()?.trim_end().parse().ok()?;
+        // Behind the name, which can contain anything: state, five numbers, flags, …, status.
+        let (_, fields) = text.rsplit_once(") ")?;
+        let mut fields = fields.split_ascii_whitespace();
+        let state = fields.next()?;
+        let flags: u64 = fields.nth(5)?.parse().ok()?;
+        let status: i32 = fields.last()?.parse().ok()?;
+        // In a stopped process the field says what stopped it; in a living one it is 0.
+        let stopped = matches!(state, "T" | "t");
+        let certain = matches!(state, "Z" | "X") || flags & EXITING != 0 || status != 0;
         // The number may have passed to another process since; our child then has been reaped.
-        self.is_unreaped().then(|| ExitStatus::from_wait_status(status))
+        (certain && !stopped && self.is_unreaped()).then(|| ExitStatus::from_wait_status(status))
     }
 
     fn is_unreaped(&self) -> bool {
