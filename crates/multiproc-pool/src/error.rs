@@ -10,7 +10,8 @@ use multiproc_wire::{DecodeError, EncodeError, Panic};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The task's function panicked; the worker lives on.
+    /// The task's function panicked. The worker lives on, unless the program aborts on panics; then another
+    /// takes its place.
     Panicked(Panic),
     /// The worker ended while it ran the task: killed, crashed, or by `exit`. No other task is affected,
     /// and another worker takes its place.

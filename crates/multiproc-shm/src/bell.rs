@@ -20,6 +20,11 @@
 //! 3. `RUNG` is set only in the value that its setter's own ring has left. That value is gone for good once
 //!    the owner withdraws: a late setter does nothing.
 //!
+//! # A ringer gone wild
+//!
+//! All ringers of a block can write to all its words. One that does so at random can silence a bell for all,
+//! which is a wait that lasts until something else ends it, and nothing worse.
+//!
 //! # Death
 //!
 //! A ringer that is killed before it rings may leave the owner asleep over what it did. Who watches for

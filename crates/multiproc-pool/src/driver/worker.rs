@@ -528,7 +528,9 @@ impl End {
 
     /// What is said of the task that it ran.
     pub(super) fn error(&self, task: usize) -> TaskError {
-        if let Some(panic) = &self.panic {
+        // Where panics unwind, a task's is caught and told of in its answer: what ended the worker is then
+        // its own.
+        if let Some(panic) = self.panic.as_ref().filter(|_| cfg!(panic = "abort")) {
             return TaskError::Panicked(panic.clone());
         }
         TaskError::WorkerLost {
