@@ -84,7 +84,7 @@ fn a_killed_worker_costs_one_task_of_a_thousand_at_once() {
         drop(told);
     }
     // The figure is what counts; a machine that does other things too is no failure.
-    println!("{told_after}");
+    told_after.report();
     assert!(told_after.p50() <= SLOW, "{told_after}");
     oracle.finish();
 }
@@ -285,7 +285,7 @@ fn a_killed_parent_takes_its_busy_workers_along() {
         parent.join().unwrap_err();
         drop(pids);
     }
-    println!("{gone}");
+    gone.report();
     assert!(gone.p50() <= SLOW, "{gone}");
     oracle.finish();
 }

@@ -1,5 +1,4 @@
 //! Tasks that are cancelled, or take too long: what becomes of them, and of all others.
-#![allow(clippy::print_stdout, reason = "the figures")]
 
 mod common;
 
@@ -70,7 +69,7 @@ fn a_task_that_takes_too_long_is_ended_and_no_other() {
         assert!(took >= allowed);
         late.add(took.saturating_sub(allowed + grace));
     }
-    println!("{late}");
+    late.report();
     oracle.finish();
 }
 
@@ -256,33 +255,30 @@ fn a_terminated_pool_begins_nothing_more_and_tells_at_once() {
 fn an_apply_does_not_wait_behind_a_long_map() {
     let oracle = oracle();
     let pool = Pool::new(2).unwrap();
-    // Short tasks first, so that many are queued at each worker, then long ones.
-    let task = |n: u32| {
+    // Short tasks first, so that many are queued at each worker, then long ones, the first of which tells.
+    let reached = SharedValue::new(0_u8).unwrap();
+    let task = |(n, tell): (u32, Option<SharedValue<u8>>)| {
+        if let Some(tell) = tell {
+            tell.set(1).unwrap();
+        }
         if n >= 20_000 {
             multiproc_testkit::linger(Duration::from_millis(5));
         }
     };
-    let map = pool.map_async(task, 0..40_000).unwrap();
-    while !map.wait_timeout(Duration::from_millis(150)) && !map.ready() {
-        let begun = Instant::now();
-        pool.apply(|n: u8| n, 1).unwrap();
-        if begun.elapsed() > Duration::from_millis(30) {
-            // The long ones have been reached: two thousand would take five seconds a worker.
-            assert!(
-                begun.elapsed() < Duration::from_secs(4),
-                "{:?}",
-                begun.elapsed()
-            );
-            break;
-        }
-    }
+    let items = (0..25_000).map(|n| (n, (n == 20_000).then(|| reached.clone())));
+    let map = pool.map_async(task, items).unwrap();
+    eventually(LIMIT, "the long tasks are reached", || {
+        let _drives: bool = map.ready();
+        reached.get().unwrap() == 1
+    });
+    drop(reached);
     let mut longest = Percentiles::new("apply beside a map of tasks of 5 ms");
     for _ in 0..10 {
         let begun = Instant::now();
         pool.apply(|n: u8| n, 1).unwrap();
         longest.add(begun.elapsed());
     }
-    println!("{longest}");
+    longest.report();
     assert!(longest.p50() < Duration::from_secs(1), "{longest}");
     map.cancel();
     drop(map);

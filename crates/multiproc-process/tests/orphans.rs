@@ -76,7 +76,7 @@ fn no_child_outlives_a_killed_parent() {
         gone.add(killed.elapsed());
         assert!(parent.join().unwrap_err().exit_status().is_some());
     }
-    println!("{gone}");
+    gone.report();
     assert!(gone.p50() < Duration::from_secs(1), "{gone}");
     oracle.finish();
 }

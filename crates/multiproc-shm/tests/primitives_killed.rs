@@ -338,5 +338,5 @@ fn a_waiter_goes_on_soon_after_a_holders_death() {
         times.add(killed);
         within(LIMIT, move || drop(holder.join()));
     }
-    println!("{times}");
+    times.report();
 }
