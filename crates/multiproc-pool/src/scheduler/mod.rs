@@ -75,8 +75,8 @@ pub(crate) struct Scheduler<M> {
     free: Vec<u32>,
     /// Jobs with tasks to send; it is the first one's turn.
     queue: VecDeque<JobId>,
-    /// How many more tasks the first job may send before the next has its turn.
-    turn_left: u32,
+    /// How many tasks the first job has sent in its turn.
+    turn: usize,
     workers: Vec<Worker<M>>,
     /// Where to look for a worker first.
     cursor: usize,
@@ -89,9 +89,9 @@ struct Worker<M> {
     has: VecDeque<Sent<M>>,
 }
 
-/// Tasks of one job that are sent before the next job has its turn. Rotating after each one costs more and
+/// Tasks of one job that are sent at most before the next job has its turn. Rotating after each one costs more and
 /// is no fairer to anybody who waits for milliseconds.
-const QUANTUM: u32 = 16;
+const QUANTUM: usize = 16;
 
 impl<M: Copy> Scheduler<M> {
     pub(crate) fn new(workers: usize) -> Scheduler<M> {
@@ -105,7 +105,7 @@ impl<M: Copy> Scheduler<M> {
             turns: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
-            turn_left: QUANTUM,
+            turn: 0,
             workers: (0..workers).map(|_| worker()).collect(),
             cursor: 0,
         }
@@ -189,13 +189,15 @@ impl<M: Copy> Scheduler<M> {
             return;
         };
         let more = job.sent();
-        self.turn_left -= 1;
+        // Long tasks, which have a short window, give way after each.
+        let quantum = (job.window() / 2).clamp(1, QUANTUM);
+        self.turn += 1;
         if !more {
             self.queue.pop_front();
-            self.turn_left = QUANTUM;
-        } else if self.turn_left == 0 {
+            self.turn = 0;
+        } else if self.turn >= quantum {
             self.queue.rotate_left(1);
-            self.turn_left = QUANTUM;
+            self.turn = 0;
         }
     }
 
@@ -302,7 +304,7 @@ impl<M: Copy> Scheduler<M> {
         let first = job.give_back(task.item);
         if first {
             self.queue.push_front(task.job);
-            self.turn_left = QUANTUM;
+            self.turn = 0;
         }
     }
 
