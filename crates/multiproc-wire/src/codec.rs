@@ -72,24 +72,6 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    /// How many bytes the message has so far, with those that were there before it.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether there is no byte yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// How many handles the values so far hand over.
-    #[must_use]
-    pub fn handle_count(&self) -> usize {
-        self.handoff.handles().len()
-    }
-
     /// What the values hand over besides their bytes.
     #[must_use]
     pub fn finish(self) -> Handoff {

@@ -288,7 +288,7 @@ impl Worker {
 
     /// Notes whether the task, its oldest, is not started yet. From when on that is too long.
     pub(super) fn look_at(&mut self, mark: Mark) -> Deadline {
-        if self.tasks.is_claimed(mark.position) {
+        if self.has_started(mark) {
             self.waiting = None;
             return Deadline::NEVER;
         }
