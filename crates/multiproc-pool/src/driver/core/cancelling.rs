@@ -1,0 +1,70 @@
+//! Ending a task before it has ended by itself.
+
+use multiproc_sys::clock::Deadline;
+
+use super::jobs::job_of;
+use super::{Core, Seat};
+use crate::error::TaskError;
+use crate::scheduler::JobId;
+
+impl Core {
+    /// Settles what of a job is not started as cancelled; what of it runs too, if so asked, and ends it with
+    /// its worker.
+    pub(in crate::driver) fn cancel(&mut self, id: JobId, running: bool) {
+        self.scheduler.forget_queued(id);
+        for (seat, sent) in self.scheduler.sent_of(id) {
+            if let Seat::Taken(worker) = &mut self.seats[seat]
+                && worker.revoke(sent.mark)
+            {
+                self.scheduler.withdrew(seat, sent.task);
+            }
+        }
+        // What is left at a worker was started: it is the oldest there, or finished and not yet heard of.
+        let mut started = Vec::new();
+        for (seat, _) in self.scheduler.sent_of(id) {
+            self.hear(seat);
+            while let Some(oldest) = self
+                .scheduler
+                .oldest(seat)
+                .filter(|sent| sent.task.job == id)
+            {
+                if !running {
+                    started.push(oldest.task.item);
+                    break;
+                }
+                if self.condemn(seat, TaskError::Cancelled) {
+                    break;
+                }
+                // It has gone on meanwhile, so the answer is there.
+                self.hear(seat);
+            }
+        }
+        if let Some(job) = job_of(&mut self.jobs, id) {
+            job.fail_open_but(&TaskError::Cancelled, &started);
+        }
+        self.conclude(id);
+    }
+
+    /// Ends a worker for the sake of the task it runs, its oldest, of which `error` is then to be said. False
+    /// where it has finished that: its answer is there to be heard.
+    pub(super) fn condemn(&mut self, seat: usize, error: TaskError) -> bool {
+        // Nothing else is to be run by it meanwhile. Where something cannot be taken back the worker has
+        // gone on to it.
+        self.recall(seat, 1);
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return true;
+        };
+        let Some(oldest) = self.scheduler.oldest(seat) else {
+            return true;
+        };
+        if self.scheduler.count(seat) > 1 {
+            return false;
+        }
+        self.scheduler.suspend(seat);
+        worker.end_by(Deadline::after(self.limits.grace));
+        if !self.condemned.iter().any(|(task, _)| *task == oldest.task) {
+            self.condemned.push((oldest.task, error));
+        }
+        true
+    }
+}

@@ -1,0 +1,77 @@
+//! What workers say: taken in, and what follows from how long it took them.
+
+use super::jobs::job_of;
+use super::{Core, Seat};
+use crate::driver::worker::Heard;
+use crate::scheduler::JobId;
+
+impl Core {
+    /// Takes in what a worker has said.
+    pub(super) fn hear(&mut self, seat: usize) -> bool {
+        let mut done = false;
+        let mut heard = 0;
+        let mut job_heard = None;
+        while let Seat::Taken(worker) = &mut self.seats[seat] {
+            match worker.hear() {
+                Ok(None) => break,
+                Ok(Some(Heard::Ready)) => {
+                    self.failed_starts = 0;
+                    self.scheduler.ready(seat);
+                }
+                Ok(Some(Heard::Answer(answer))) => {
+                    let expected = self.scheduler.oldest(seat).map(|sent| sent.mark.ticket);
+                    if expected != Some(answer.ticket()) {
+                        worker.distrust("it answered a task that it was not given");
+                        break;
+                    }
+                    let Some(sent) = self.scheduler.finished(seat) else {
+                        break;
+                    };
+                    heard += 1;
+                    job_heard = Some(sent.task.job);
+                    if !self.condemned.is_empty() {
+                        // It was faster than its end.
+                        self.condemned.retain(|(task, _)| *task != sent.task);
+                    }
+                    let job = job_of(&mut self.jobs, sent.task.job);
+                    // A job that was taken or failed meanwhile wants no answer.
+                    match job.filter(|job| !job.is_settled(sent.task.item)) {
+                        Some(job) => {
+                            answer.deliver(job, sent.task.item);
+                            done |= self.conclude(sent.task.job);
+                        }
+                        None => drop(answer),
+                    }
+                }
+                Err(why) => {
+                    worker.distrust(&why);
+                    break;
+                }
+            }
+        }
+        if let Some(job) = job_heard {
+            self.keep_pace(seat, job, heard);
+        }
+        done
+    }
+
+    /// A worker has finished so many tasks, the last of that job. Where they took longer than those before,
+    /// what is beyond the job's window is taken back.
+    pub(super) fn keep_pace(&mut self, seat: usize, job: JobId, heard: u32) {
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return;
+        };
+        if !self.scheduler.pace(job, worker.pace(heard)) {
+            return;
+        }
+        for seat in 0..self.seats.len() {
+            while self.scheduler.is_over(seat) {
+                let before = self.scheduler.count(seat);
+                self.recall(seat, before - 1);
+                if self.scheduler.count(seat) == before {
+                    break;
+                }
+            }
+        }
+    }
+}

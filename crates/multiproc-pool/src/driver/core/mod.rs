@@ -1,0 +1,162 @@
+//! All state of a pool, behind one lock, and the pump that moves everything that can be moved.
+//!
+//! - [`jobs`]: what there is to do, and who waits for it
+//! - [`sending`]: tasks out, and back
+//! - [`hearing`]: results in
+//! - [`deaths`]: what a worker's death means for its tasks
+//! - [`seats`]: who is started when
+//! - [`cancelling`], [`limits`]: tasks that are ended
+//! - [`ending`]: the end of the pool
+
+mod cancelling;
+mod deaths;
+mod ending;
+mod hearing;
+mod jobs;
+mod limits;
+mod seats;
+mod sending;
+
+use std::task::Waker;
+
+use multiproc_process::function::FunctionRef;
+use multiproc_sys::clock::Deadline;
+use multiproc_wire::{Handoff, encode};
+
+use super::Driver;
+use super::worker::{Corpse, Mark};
+use crate::error::TaskError;
+use crate::job::Job;
+use crate::scheduler::{JobId, Scheduler, TaskId};
+pub(crate) use limits::Limits;
+use seats::Seat;
+
+/// Whether a pool takes tasks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    /// It does.
+    Open,
+    /// It does not, and ends when it has none left.
+    Closed,
+    /// It does not, and has dropped those it had.
+    Terminated,
+    /// It has given up.
+    Broken(TaskError),
+}
+
+/// See the module's documentation.
+pub(crate) struct Core {
+    scheduler: Scheduler<Mark>,
+    jobs: Vec<Option<(JobId, Job)>>,
+    seats: Vec<Seat>,
+    /// Workers that are dead or dying, until they are reaped.
+    corpses: Vec<Corpse>,
+    functions: Vec<Vec<u8>>,
+    phase: Phase,
+    name: String,
+    /// How many workers were ever started.
+    started: u64,
+    /// How many in a row ended before they were ready.
+    failed_starts: u32,
+    /// Somebody sleeps, or looks, for everybody; until then at the latest.
+    pub(super) driven: bool,
+    pub(super) driven_until: Deadline,
+    /// How many wait without driving.
+    pub(super) followers: usize,
+    /// The pool's own thread sleeps, until then at the latest.
+    pub(super) watching: bool,
+    pub(super) alarm: Deadline,
+    limits: Limits,
+    /// Those who awaited jobs that are done.
+    to_wake: Vec<Waker>,
+    /// Tasks whose worker is being ended for their sake, and what is to be said of them.
+    condemned: Vec<(TaskId, TaskError)>,
+}
+
+impl Core {
+    pub(super) fn new(workers: usize, name: String, limits: Limits) -> Core {
+        Core {
+            scheduler: Scheduler::new(workers),
+            jobs: Vec::new(),
+            seats: (0..workers)
+                .map(|_| Seat::Vacant(Deadline::now()))
+                .collect(),
+            corpses: Vec::new(),
+            functions: Vec::new(),
+            phase: Phase::Open,
+            name,
+            started: 0,
+            failed_starts: 0,
+            driven: false,
+            driven_until: Deadline::NEVER,
+            followers: 0,
+            watching: false,
+            alarm: Deadline::NEVER,
+            limits,
+            to_wake: Vec::new(),
+            condemned: Vec::new(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.clone()
+    }
+
+    pub(super) fn add_function(&mut self, reference: &FunctionRef) -> Result<u32, TaskError> {
+        let number = u32::try_from(self.functions.len())
+            .map_err(|_| TaskError::Function("there are too many functions".to_string()))?;
+        let mut body = number.to_le_bytes().to_vec();
+        let _no_handles: Handoff = encode(reference, &mut body).map_err(TaskError::Encode)?;
+        self.functions.push(body);
+        Ok(number)
+    }
+
+    /// When the pool's own thread is to look again, whatever happens.
+    pub(super) fn next_alarm(&mut self) -> Deadline {
+        self.next_start()
+            .or(self.next_ready())
+            .or(self.next_limit())
+    }
+
+    /// Moves everything that can be moved: results in, deaths seen to, tasks out. Says whether a job was
+    /// done by it.
+    pub(super) fn pump(&mut self, driver: &Driver) -> bool {
+        let mut done = false;
+        for seat in 0..self.seats.len() {
+            done |= self.hear(seat);
+            if let Seat::Taken(worker) = &mut self.seats[seat]
+                && worker.ready_by().has_passed()
+            {
+                worker.distrust("it had not begun in time");
+            }
+            if self.is_dead(seat) {
+                done |= self.see_to_death(seat);
+                // Starting another is the pool's own thread's to do.
+                driver.attract_attention();
+            }
+        }
+        self.enforce();
+        self.relieve();
+        self.scheduler.try_again();
+        done |= self.dispatch();
+        done |= self.level();
+        if self.phase == Phase::Closed && self.is_idle() {
+            self.dismiss();
+        }
+        for seat in &mut self.seats {
+            if let Seat::Taken(worker) = seat {
+                worker.publish();
+            }
+        }
+        if self.limits.task.is_some() && self.watching && self.next_limit() < self.alarm {
+            driver.attract_attention();
+        }
+        done
+    }
+
+    /// Whether there may be something for the pump to move. Looks without taking anything.
+    pub(super) fn has_news(&self) -> bool {
+        self.workers()
+            .any(|worker| worker.has_news() || worker.is_dead())
+    }
+}

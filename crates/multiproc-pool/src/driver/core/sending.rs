@@ -1,0 +1,139 @@
+//! Tasks out: to whom the scheduler says, and back from who has too many.
+
+use multiproc_sys::clock::Deadline;
+
+use super::jobs::job_of;
+use super::{Core, Phase, Seat};
+use crate::driver::worker::Push;
+
+impl Core {
+    /// Sends tasks for as long as there are any, and workers for them. Says whether a job is done by it,
+    /// since one could not be sent.
+    pub(super) fn dispatch(&mut self) -> bool {
+        let mut done = false;
+        if !matches!(self.phase, Phase::Open | Phase::Closed) {
+            return done;
+        }
+        for (seat, place) in self.seats.iter_mut().enumerate() {
+            if let Seat::Taken(worker) = place
+                && worker.push_rest().is_err()
+            {
+                self.scheduler.full(seat);
+            }
+        }
+        while let Some((seat, task)) = self.scheduler.next() {
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                self.scheduler.full(seat);
+                continue;
+            };
+            let Some(job) = job_of(&mut self.jobs, task.job) else {
+                // Not to be reached: a job leaves the scheduler with its tasks.
+                self.scheduler.remove(task.job);
+                continue;
+            };
+            let function = &self.functions[job.function as usize];
+            let (argument, handles) = job.argument(task.item);
+            // Handles behind a task that runs would be open, in flight, for as long as it does; and it may
+            // be what waits for them to be closed.
+            if handles.is_some() && self.scheduler.count(seat) > 0 {
+                self.scheduler.full(seat);
+                continue;
+            }
+            match worker.push(job.function, function, (argument, handles)) {
+                Push::Sent(mark) => {
+                    self.scheduler.sent(seat, task, mark);
+                    if self.scheduler.count(seat) == 1 {
+                        worker.begins();
+                        // It has nothing to do but this.
+                        worker.publish();
+                    }
+                }
+                Push::Full => self.scheduler.full(seat),
+                Push::Failed(error) => {
+                    self.scheduler.dropped(task);
+                    done |= self.settle_failed(task, error);
+                }
+            }
+        }
+        done
+    }
+
+    /// Gives workers that have nothing what others have not started.
+    pub(super) fn level(&mut self) -> bool {
+        let mut done = false;
+        let mut passed_over = vec![];
+        while let Some((seat, count)) = self.scheduler.victim(|seat| passed_over.contains(&seat)) {
+            passed_over.push(seat);
+            self.recall(seat, self.scheduler.count(seat) - count);
+            done |= self.dispatch();
+        }
+        done
+    }
+
+    /// Takes everything back from workers that have not looked at it for too long while others have nothing:
+    /// stopped ones, say. They get no more until they answer.
+    pub(super) fn relieve(&mut self) {
+        if !self.scheduler.has_idle() {
+            return;
+        }
+        for seat in 0..self.seats.len() {
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                continue;
+            };
+            if !self
+                .scheduler
+                .oldest(seat)
+                .is_some_and(|sent| worker.is_stuck_at(sent.mark))
+            {
+                continue;
+            }
+            self.recall(seat, 0);
+            if let Seat::Taken(worker) = &mut self.seats[seat]
+                && self.scheduler.count(seat) == 0
+                && worker.ping()
+            {
+                self.scheduler.suspend(seat);
+            }
+        }
+    }
+
+    /// When to look again whether a worker is stuck. Only while another has nothing to do.
+    pub(in crate::driver) fn next_look(&mut self) -> Deadline {
+        let mut next = Deadline::NEVER;
+        if !self.scheduler.has_idle() {
+            return next;
+        }
+        for (seat, place) in self.seats.iter_mut().enumerate() {
+            if let Seat::Taken(worker) = place
+                && let Some(oldest) = self.scheduler.oldest(seat)
+            {
+                next = next.or(worker.look_at(oldest.mark));
+            }
+        }
+        next
+    }
+
+    /// Takes back from a worker what it has not started, the youngest first, down to so many tasks.
+    pub(super) fn recall(&mut self, seat: usize, down_to: usize) {
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return;
+        };
+        while self.scheduler.count(seat) > down_to
+            && let Some(youngest) = self.scheduler.youngest(seat)
+            && worker.revoke(youngest.mark)
+        {
+            self.scheduler.took_back(seat);
+        }
+    }
+
+    /// Before a sleep: workers that make room are to ring. False where there is room already.
+    pub(in crate::driver) fn park(&mut self) -> bool {
+        let mut asleep = true;
+        for seat in &mut self.seats {
+            if let Seat::Taken(worker) = seat {
+                asleep &= worker.park();
+            }
+        }
+        asleep
+    }
+}

@@ -1,0 +1,120 @@
+//! A worker's end, and what is known of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use multiproc_process::{ExitStatus, Process};
+use multiproc_shm::ring::{Position, Producer};
+use multiproc_shm::{Block, Lane};
+use multiproc_sys::robust::OWNER_DIED;
+use multiproc_wire::Panic;
+
+use super::Worker;
+use crate::error::TaskError;
+
+impl Worker {
+    /// Whether the worker's thread has ended, by any means.
+    pub(in crate::driver) fn is_dead(&self) -> bool {
+        // Acquire: what the worker published before is seen; pairs with the kernel's mark, which comes
+        // after, and with Release in `start`.
+        self.lane.death().load(Ordering::Acquire) & OWNER_DIED != 0
+            || self.reaped.load(Ordering::Acquire)
+    }
+
+    /// The word that the kernel marks at the worker's death, and what it holds now.
+    pub(in crate::driver) fn death(&self) -> (Lane, u32) {
+        (self.lane.clone(), self.lane.death().load(Ordering::Acquire))
+    }
+
+    pub(in crate::driver) fn ask_to_end(&self) {
+        // Where it cannot be asked it will be killed.
+        let _asked = self.process.terminate();
+    }
+
+    pub(in crate::driver) fn kill(&self) {
+        // Where it cannot be killed it has ended, or changed its user, which nothing here can help.
+        let _killed = self.process.kill();
+    }
+
+    /// The worker is dead: what is known of its end. One that was `expected` to end is left to do so.
+    pub(in crate::driver) fn end(self, expected: bool) -> End {
+        // Before it is killed below, which is not what it died of.
+        let status = self.process.early_exit_status();
+        if !expected {
+            // Its thread is gone; whatever else is left of it, and its group, is no use.
+            self.kill();
+        }
+        let panic = self.process.reported_panic();
+        End {
+            pid: self.process.pid(),
+            status: status.unwrap_or(ExitStatus::UNKNOWN),
+            panic,
+            distrusted: self.distrusted,
+            was_ready: self.ready,
+            tasks: self.tasks,
+            corpse: Corpse {
+                process: self.process,
+                reaped: self.reaped,
+            },
+        }
+    }
+}
+
+/// A worker's end.
+pub(in crate::driver) struct End {
+    pid: u32,
+    status: ExitStatus,
+    panic: Option<Panic>,
+    distrusted: Option<String>,
+    pub(in crate::driver) was_ready: bool,
+    tasks: Producer<Block>,
+    pub(in crate::driver) corpse: Corpse,
+}
+
+impl End {
+    /// Whether the worker had started the task. If not, it never will.
+    pub(in crate::driver) fn had_started(&self, position: Position) -> bool {
+        !self.tasks.revoke(position)
+    }
+
+    /// What is said of the task that it ran.
+    pub(in crate::driver) fn error(&self, task: usize) -> TaskError {
+        // Where panics unwind, a task's is caught and told of in its answer: what ended the worker is then
+        // its own.
+        if let Some(panic) = self.panic.as_ref().filter(|_| cfg!(panic = "abort")) {
+            return TaskError::Panicked(panic.clone());
+        }
+        TaskError::WorkerLost {
+            pid: self.pid,
+            status: self.status,
+            task,
+            attempts: 1,
+        }
+    }
+
+    /// What the worker died of.
+    pub(in crate::driver) fn what(&self) -> String {
+        match (&self.panic, &self.distrusted) {
+            (Some(panic), _) => format!("the panic: {}", panic.message),
+            (None, Some(why)) => why.clone(),
+            (None, None) => self.status.to_string(),
+        }
+    }
+}
+
+/// A worker that has died and is not yet reaped.
+pub(in crate::driver) struct Corpse {
+    process: Process,
+    reaped: Arc<AtomicBool>,
+}
+
+impl Corpse {
+    pub(in crate::driver) fn is_reaped(&self) -> bool {
+        self.reaped.load(Ordering::Acquire)
+    }
+
+    pub(in crate::driver) fn kill(&self) {
+        // As `Worker::kill`.
+        let _killed = self.process.kill();
+    }
+}

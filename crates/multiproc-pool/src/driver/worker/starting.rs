@@ -1,0 +1,90 @@
+//! A worker's start.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use multiproc_process::Process;
+use multiproc_shm::Lane;
+use multiproc_shm::ring::Assembler;
+use multiproc_sys::clock::Deadline;
+use multiproc_wire::Link;
+
+use super::Worker;
+use crate::driver::Driver;
+use crate::error::{Error, Kind};
+use crate::protocol::RING;
+use crate::worker::{self, Setup};
+
+/// So long a worker may take from its start until it holds its death word, which takes a millisecond; one that
+/// takes longer never will: it hangs in a constructor, or was stopped.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+impl Worker {
+    pub(in crate::driver) fn start(driver: &Driver, name: String) -> Result<Worker, Error> {
+        let lane = Lane::create(RING)?;
+        let unusable = |error| Error::new(Kind::Io(std::io::Error::other(error)));
+        let (tasks, results) = lane.parent().map_err(unusable)?;
+        let (link, theirs) = Link::pair()?;
+        let setup = Setup {
+            lane: lane.clone(),
+            bells: driver.bells.clone(),
+            link: worker::travelling(theirs),
+            initializer: driver.initializer.clone(),
+        };
+        let process = Process::builder()
+            .name(name)
+            .daemon(true)
+            .print_panics(false)
+            .spawn(worker::run, setup)?;
+        let reaped = Arc::new(AtomicBool::new(false));
+        let end = {
+            let reaped = Arc::clone(&reaped);
+            let driver = Weak::clone(&driver.this);
+            move || {
+                // Release: pairs with Acquire in `is_dead`; the process has ended.
+                reaped.store(true, Ordering::Release);
+                if let Some(driver) = driver.upgrade() {
+                    driver.attract_attention();
+                }
+            }
+        };
+        process.on_end(end).inspect_err(|_| {
+            // Unwatched it could die unnoticed.
+            let _killed = process.kill();
+        })?;
+        Ok(Worker {
+            process,
+            reaped,
+            lane,
+            tasks,
+            results,
+            link,
+            incoming: Assembler::default(),
+            partial: None,
+            known: Vec::new(),
+            next_ticket: 0,
+            ready_by: Deadline::after(START_LIMIT),
+            waiting: None,
+            ready: false,
+            dismissed: false,
+            discard: None,
+            since: Deadline::now(),
+            distrusted: None,
+            limit: None,
+            ending: None,
+        })
+    }
+
+    /// Until when the worker is to have begun, if it has not. How long its initializer then takes is the
+    /// user's affair.
+    pub(in crate::driver) fn ready_by(&self) -> Deadline {
+        let begun = self.lane.death().load(Ordering::Relaxed) != 0;
+        let waited_for = !self.ready && !begun && self.distrusted.is_none();
+        if waited_for {
+            self.ready_by
+        } else {
+            Deadline::NEVER
+        }
+    }
+}
