@@ -1,7 +1,8 @@
 //! Shared arrays and values, and rings, in memory that processes share.
 //!
-//! - [`SharedArray`] and [`SharedValue`]: elements behind a lock that survives the death of its holder.
-//!   A handle is a serde value and travels in arguments, results and messages.
+//! - [`SharedArray`] and [`Mutex`]: elements, or a value, behind a lock that survives the death of its
+//!   holder. A handle is a serde value and travels in arguments, results and messages. [`SharedValue`] is
+//!   another name for `Mutex`.
 //! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`]: Python's,
 //!   and [`RwLock`], [`Once`]:
 //!   without data. What a process holds comes back when it is killed, and nobody is left waiting.
@@ -38,6 +39,8 @@ mod lane;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
+mod mutex;
+#[cfg(not(loom))]
 mod once;
 pub mod ring;
 #[cfg(not(loom))]
@@ -48,8 +51,6 @@ mod rwlock;
 mod segment;
 #[cfg(not(loom))]
 mod semaphore;
-#[cfg(not(loom))]
-mod value;
 
 #[cfg(not(loom))]
 pub use array::{ArrayGuard, SharedArray};
@@ -70,6 +71,8 @@ pub use lock::{Lock, LockGuard, NotHeld};
 #[cfg(not(loom))]
 pub use multiproc_sync::{BarrierError, LockTimeoutError, PoisonError, TryLockError};
 #[cfg(not(loom))]
+pub use mutex::{Mutex, MutexGuard, SharedValue};
+#[cfg(not(loom))]
 pub use once::{Once, OnceState};
 #[cfg(not(loom))]
 pub use rlock::{RLock, RLockGuard};
@@ -77,5 +80,3 @@ pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 #[cfg(not(loom))]
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
-#[cfg(not(loom))]
-pub use value::{SharedValue, ValueGuard};

@@ -16,7 +16,7 @@ use crate::home::{Primitive, Shared};
 /// A lock shared by processes, that protects whatever its users agree on.
 ///
 /// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
-/// lock. Where it protects plain data, [`SharedValue`](crate::SharedValue) and
+/// lock. Where it protects plain data, [`Mutex`](crate::Mutex) and
 /// [`SharedArray`](crate::SharedArray) have a lock of their own that is faster.
 ///
 /// ```

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use multiproc_process::Process;
 use multiproc_shm::{
-    Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockTimeoutError, NotHeld,
-    Once, RLock, RwLock, Semaphore, SharedValue, TryLockError,
+    Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockTimeoutError, Mutex,
+    NotHeld, Once, RLock, RwLock, Semaphore, SharedArray, SharedValue, TryLockError,
 };
 use multiproc_testkit::{Oracle, forever, within};
 
@@ -446,6 +446,13 @@ fn handles_travel_in_messages_only_and_as_what_they_are() {
     assert!(same.is_locked());
     drop(held);
     drop((lock, same, handoff));
+
+    let array = SharedArray::from_slice(&[1, 2]).unwrap();
+    let mut bytes = vec![];
+    let handoff = multiproc_wire::encode(&array, &mut bytes).unwrap();
+    let error = multiproc_wire::decode::<Mutex<i32>>(&bytes, handoff.handles().to_vec());
+    assert!(error.is_err(), "two elements are no mutex");
+    drop((array, handoff));
     oracle.finish();
 }
 

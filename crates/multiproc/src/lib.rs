@@ -38,7 +38,7 @@
 //! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
-//! | let processes read and write the same elements, or one value | [`SharedArray`], [`SharedValue`] |
+//! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`] |
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`RwLock`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
 //! | pass values from one process to another while both run | [`channel()`] |
@@ -98,7 +98,7 @@
 //!
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`]; brings `process`.
-//! - `shm`: [`SharedArray`], [`SharedValue`], and the locks, semaphores, events, conditions and barriers.
+//! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
@@ -127,8 +127,8 @@ pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
 #[cfg(feature = "shm")]
 #[doc(inline)]
 pub use multiproc_shm::{
-    Barrier, BoundedSemaphore, Condition, Event, Lock, Once, RLock, RwLock, Semaphore, SharedArray,
-    SharedValue,
+    Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, Once, RLock, RwLock, Semaphore,
+    SharedArray, SharedValue,
 };
 
 // Messages between processes.
