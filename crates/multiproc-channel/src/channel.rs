@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use multiproc_sync::Deadline;
@@ -12,14 +11,11 @@ use multiproc_wire::{decode, encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::builder::ChannelBuilder;
 use crate::error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, Stop, TryRecvError, TrySendError,
 };
-use crate::ring::{self, PREFIX, Rx, Tx};
-
-/// How many bytes of messages a channel holds unless asked otherwise. Tried with two processes and `u64`s: 16 KiB
-/// to 256 KiB differ by less than runs do; below, sides sleep more; above, the ring leaves the nearest caches.
-const CAPACITY: usize = 64 << 10;
+use crate::transport::{Inlet, Outlet, PREFIX, Received, Rx, Tx};
 
 /// Both ends of a new channel.
 ///
@@ -31,7 +27,7 @@ const CAPACITY: usize = 64 << 10;
 /// time spoil it. A channel has one direction and as many senders as you like.
 #[doc(alias = "multiprocessing.Pipe")]
 pub fn channel<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
-    channel_with_capacity(CAPACITY)
+    ChannelBuilder::new().channel()
 }
 
 /// Both ends of a new channel that holds `bytes` bytes of messages, each of which takes 8 to 16 bytes
@@ -40,22 +36,12 @@ pub fn channel<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
 /// # Errors
 /// `InvalidInput` where `bytes` is no power of two from 64 to 2³⁰; otherwise as [`channel`].
 pub fn channel_with_capacity<T>(bytes: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
-    let (tx, rx) = ring::create(bytes)?;
-    Ok((
-        Sender {
-            tx,
-            messages: PhantomData,
-        },
-        Receiver {
-            rx,
-            messages: PhantomData,
-        },
-    ))
+    ChannelBuilder::new().capacity(bytes).channel()
 }
 
 /// The sending end of a channel. Clones, here and in other processes, send to the same receiver.
 pub struct Sender<T> {
-    tx: Arc<Tx>,
+    tx: Tx,
     messages: PhantomData<fn(T)>,
 }
 
@@ -75,6 +61,24 @@ thread_local! {
 
 /// A buffer that has grown beyond this is not kept.
 const KEPT: usize = 1 << 20;
+
+impl<T> Sender<T> {
+    pub(crate) fn new(tx: Tx) -> Sender<T> {
+        Sender {
+            tx,
+            messages: PhantomData,
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    pub(crate) fn new(rx: Rx) -> Receiver<T> {
+        Receiver {
+            rx,
+            messages: PhantomData,
+        }
+    }
+}
 
 impl<T: Serialize> Sender<T> {
     /// Sends a message, waiting for room as long as it takes.
@@ -175,7 +179,7 @@ impl<T: DeserializeOwned> Receiver<T> {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Sender<T> {
         Sender {
-            tx: Arc::clone(&self.tx),
+            tx: self.tx.clone(),
             messages: PhantomData,
         }
     }
@@ -201,10 +205,7 @@ impl<T> Serialize for Sender<T> {
 
 impl<'de, T> Deserialize<'de> for Sender<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Sender<T>, D::Error> {
-        Ok(Sender {
-            tx: Tx::deserialize(deserializer)?,
-            messages: PhantomData,
-        })
+        Tx::deserialize(deserializer).map(Sender::new)
     }
 }
 
@@ -216,9 +217,6 @@ impl<T> Serialize for Receiver<T> {
 
 impl<'de, T> Deserialize<'de> for Receiver<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Receiver<T>, D::Error> {
-        Ok(Receiver {
-            rx: Rx::deserialize(deserializer)?,
-            messages: PhantomData,
-        })
+        Rx::deserialize(deserializer).map(Receiver::new)
     }
 }

@@ -7,6 +7,8 @@ use std::io;
 use multiproc_shm::ring::{AssembleError, Corrupt};
 use multiproc_wire::{DecodeError, EncodeError};
 
+use crate::peer::PeerEnd;
+
 /// Why a message could not be sent or received although the other side may well be there.
 #[derive(Debug)]
 pub struct ChannelError(Kind);
@@ -133,7 +135,7 @@ impl From<io::Error> for ChannelError {
 pub(crate) enum Stop {
     /// Full, or empty, until the deadline.
     NotNow,
-    Disconnected,
+    Disconnected(PeerEnd),
     Failed(ChannelError),
 }
 
@@ -145,8 +147,8 @@ impl<E: Into<ChannelError>> From<E> for Stop {
 
 /// [`Sender::send`](crate::Sender::send) has not sent the message, which is inside.
 pub enum SendError<T> {
-    /// The receiver is gone.
-    Disconnected(T),
+    /// The receiver is gone, or has closed the channel.
+    Disconnected(T, PeerEnd),
     /// The message could not be sent.
     Failed(T, ChannelError),
 }
@@ -155,8 +157,8 @@ pub enum SendError<T> {
 pub enum TrySendError<T> {
     /// There is no room for it now, or somebody else is sending.
     Full(T),
-    /// The receiver is gone.
-    Disconnected(T),
+    /// The receiver is gone, or has closed the channel.
+    Disconnected(T, PeerEnd),
     /// The message could not be sent.
     Failed(T, ChannelError),
 }
@@ -165,8 +167,8 @@ pub enum TrySendError<T> {
 pub enum SendTimeoutError<T> {
     /// There was no room for it in time.
     Timeout(T),
-    /// The receiver is gone.
-    Disconnected(T),
+    /// The receiver is gone, or has closed the channel.
+    Disconnected(T, PeerEnd),
     /// The message could not be sent.
     Failed(T, ChannelError),
 }
@@ -175,7 +177,7 @@ pub enum SendTimeoutError<T> {
 #[derive(Debug)]
 pub enum RecvError {
     /// All senders are gone, and everything they sent was received.
-    Disconnected,
+    Disconnected(PeerEnd),
     /// A message could not be received.
     Failed(ChannelError),
 }
@@ -186,7 +188,7 @@ pub enum TryRecvError {
     /// There is none now.
     Empty,
     /// All senders are gone, and everything they sent was received.
-    Disconnected,
+    Disconnected(PeerEnd),
     /// A message could not be received.
     Failed(ChannelError),
 }
@@ -197,7 +199,7 @@ pub enum RecvTimeoutError {
     /// There was none in time.
     Timeout,
     /// All senders are gone, and everything they sent was received.
-    Disconnected,
+    Disconnected(PeerEnd),
     /// A message could not be received.
     Failed(ChannelError),
 }
@@ -206,13 +208,13 @@ impl<T> SendError<T> {
     /// The message.
     pub fn into_inner(self) -> T {
         match self {
-            SendError::Disconnected(message) | SendError::Failed(message, _) => message,
+            SendError::Disconnected(message, _) | SendError::Failed(message, _) => message,
         }
     }
 
     pub(crate) fn new(message: T, stop: Stop) -> SendError<T> {
         match stop {
-            Stop::Disconnected => SendError::Disconnected(message),
+            Stop::Disconnected(peer) => SendError::Disconnected(message, peer),
             Stop::Failed(error) => SendError::Failed(message, error),
             Stop::NotNow => unreachable!("a wait without end timed out"),
         }
@@ -220,7 +222,7 @@ impl<T> SendError<T> {
 
     fn reason(&self) -> Reason<'_> {
         match self {
-            SendError::Disconnected(_) => Reason::Disconnected,
+            SendError::Disconnected(_, peer) => Reason::Disconnected(peer),
             SendError::Failed(_, error) => Reason::Failed(error),
         }
     }
@@ -231,7 +233,7 @@ impl<T> TrySendError<T> {
     pub fn into_inner(self) -> T {
         match self {
             TrySendError::Full(message)
-            | TrySendError::Disconnected(message)
+            | TrySendError::Disconnected(message, _)
             | TrySendError::Failed(message, _) => message,
         }
     }
@@ -239,7 +241,7 @@ impl<T> TrySendError<T> {
     pub(crate) fn new(message: T, stop: Stop) -> TrySendError<T> {
         match stop {
             Stop::NotNow => TrySendError::Full(message),
-            Stop::Disconnected => TrySendError::Disconnected(message),
+            Stop::Disconnected(peer) => TrySendError::Disconnected(message, peer),
             Stop::Failed(error) => TrySendError::Failed(message, error),
         }
     }
@@ -247,7 +249,7 @@ impl<T> TrySendError<T> {
     fn reason(&self) -> Reason<'_> {
         match self {
             TrySendError::Full(_) => Reason::NotNow("Full", "the channel is full"),
-            TrySendError::Disconnected(_) => Reason::Disconnected,
+            TrySendError::Disconnected(_, peer) => Reason::Disconnected(peer),
             TrySendError::Failed(_, error) => Reason::Failed(error),
         }
     }
@@ -258,7 +260,7 @@ impl<T> SendTimeoutError<T> {
     pub fn into_inner(self) -> T {
         match self {
             SendTimeoutError::Timeout(message)
-            | SendTimeoutError::Disconnected(message)
+            | SendTimeoutError::Disconnected(message, _)
             | SendTimeoutError::Failed(message, _) => message,
         }
     }
@@ -266,7 +268,7 @@ impl<T> SendTimeoutError<T> {
     pub(crate) fn new(message: T, stop: Stop) -> SendTimeoutError<T> {
         match stop {
             Stop::NotNow => SendTimeoutError::Timeout(message),
-            Stop::Disconnected => SendTimeoutError::Disconnected(message),
+            Stop::Disconnected(peer) => SendTimeoutError::Disconnected(message, peer),
             Stop::Failed(error) => SendTimeoutError::Failed(message, error),
         }
     }
@@ -276,7 +278,7 @@ impl<T> SendTimeoutError<T> {
             SendTimeoutError::Timeout(_) => {
                 Reason::NotNow("Timeout", "there was no room in the channel in time")
             }
-            SendTimeoutError::Disconnected(_) => Reason::Disconnected,
+            SendTimeoutError::Disconnected(_, peer) => Reason::Disconnected(peer),
             SendTimeoutError::Failed(_, error) => Reason::Failed(error),
         }
     }
@@ -285,7 +287,7 @@ impl<T> SendTimeoutError<T> {
 impl From<Stop> for RecvError {
     fn from(stop: Stop) -> RecvError {
         match stop {
-            Stop::Disconnected => RecvError::Disconnected,
+            Stop::Disconnected(peer) => RecvError::Disconnected(peer),
             Stop::Failed(error) => RecvError::Failed(error),
             Stop::NotNow => unreachable!("a wait without end timed out"),
         }
@@ -296,7 +298,7 @@ impl From<Stop> for TryRecvError {
     fn from(stop: Stop) -> TryRecvError {
         match stop {
             Stop::NotNow => TryRecvError::Empty,
-            Stop::Disconnected => TryRecvError::Disconnected,
+            Stop::Disconnected(peer) => TryRecvError::Disconnected(peer),
             Stop::Failed(error) => TryRecvError::Failed(error),
         }
     }
@@ -306,7 +308,7 @@ impl From<Stop> for RecvTimeoutError {
     fn from(stop: Stop) -> RecvTimeoutError {
         match stop {
             Stop::NotNow => RecvTimeoutError::Timeout,
-            Stop::Disconnected => RecvTimeoutError::Disconnected,
+            Stop::Disconnected(peer) => RecvTimeoutError::Disconnected(peer),
             Stop::Failed(error) => RecvTimeoutError::Failed(error),
         }
     }
@@ -316,7 +318,7 @@ impl From<Stop> for RecvTimeoutError {
 enum Reason<'a> {
     /// The variant's name, and a sentence.
     NotNow(&'static str, &'static str),
-    Disconnected,
+    Disconnected(&'a PeerEnd),
     Failed(&'a ChannelError),
 }
 
@@ -326,7 +328,9 @@ macro_rules! error_with_a_message {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.reason() {
                     Reason::NotNow(variant, _) => f.write_str(variant),
-                    Reason::Disconnected => f.write_str("Disconnected"),
+                    Reason::Disconnected(peer) => {
+                        f.debug_tuple("Disconnected").field(peer).finish()
+                    }
                     Reason::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
                 }
             }
@@ -336,7 +340,9 @@ macro_rules! error_with_a_message {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.reason() {
                     Reason::NotNow(_, sentence) => f.write_str(sentence),
-                    Reason::Disconnected => f.write_str("the channel's receiver is gone"),
+                    Reason::Disconnected(peer) => {
+                        write!(f, "the channel's receiver is gone{peer}")
+                    }
                     Reason::Failed(error) => error.fmt(f),
                 }
             }
@@ -363,7 +369,9 @@ macro_rules! error_without_a_message {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
                     $($Error::$not_now => f.write_str($sentence),)?
-                    $Error::Disconnected => f.write_str("all senders of the channel are gone"),
+                    $Error::Disconnected(peer) => {
+                        write!(f, "all senders of the channel are gone{peer}")
+                    }
                     $Error::Failed(error) => error.fmt(f),
                 }
             }

@@ -63,7 +63,7 @@ fn next<T: DeserializeOwned>(
     }
     match receiver.recv() {
         Ok(message) => Some(Ok(message)),
-        Err(RecvError::Disconnected) => None,
+        Err(RecvError::Disconnected(_)) => None,
         Err(RecvError::Failed(error)) => failed(error, ended),
     }
 }
@@ -93,7 +93,7 @@ impl<T: DeserializeOwned> Iterator for TryIter<'_, T> {
         }
         match self.receiver.try_recv() {
             Ok(message) => Some(Ok(message)),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty | TryRecvError::Disconnected(_)) => None,
             Err(TryRecvError::Failed(error)) => failed(error, &mut self.ended),
         }
     }

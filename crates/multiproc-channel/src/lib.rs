@@ -35,17 +35,24 @@
 //!
 //! # How it works
 //!
-//! [`multiproc_shm::ring`] carries the bytes. What surrounds it, and what each death leaves behind, is in
+//! A [`Transport`] carries messages as bytes and handles; all of them meet one contract (`src/transport.rs`).
+//! Over [`Transport::Ring`], [`multiproc_shm::ring`] carries the bytes. What surrounds it, and what each death leaves behind, is in
 //! `src/ring/README.md`.
 
+mod builder;
 mod channel;
 mod error;
 mod iter;
+mod peer;
 mod ring;
+mod transport;
 
+pub use builder::ChannelBuilder;
 pub use channel::{Receiver, Sender, channel, channel_with_capacity};
 pub use error::{
     ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
     TrySendError,
 };
 pub use iter::{IntoIter, Iter, TryIter};
+pub use peer::PeerEnd;
+pub use transport::Transport;

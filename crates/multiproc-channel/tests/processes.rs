@@ -30,7 +30,7 @@ fn receive<T: serde::de::DeserializeOwned>(receiver: &Receiver<T>) -> T {
 
 fn assert_ended<T: serde::de::DeserializeOwned>(receiver: &Receiver<T>) {
     let end = receiver.recv_timeout(LIMIT);
-    assert!(matches!(end, Err(RecvTimeoutError::Disconnected)));
+    assert!(matches!(end, Err(RecvTimeoutError::Disconnected(_))));
 }
 
 fn count_up((sender, to): (Sender<u64>, u64)) {
@@ -183,7 +183,7 @@ fn send_until_it_fails(sender: Sender<u64>) -> u64 {
         for number in 0.. {
             match sender.send(number) {
                 Ok(()) => {}
-                Err(SendError::Disconnected(message)) => {
+                Err(SendError::Disconnected(message, _)) => {
                     assert_eq!(message, number);
                     return number;
                 }
@@ -238,7 +238,7 @@ fn a_rare_sender_learns_of_a_killed_receiver_without_waiting_for_room() {
     });
     // One message may have passed while the child was being taken apart.
     assert!(
-        matches!(refused, Some(SendError::Disconnected(2..=3))),
+        matches!(refused, Some(SendError::Disconnected(2..=3, _))),
         "{refused:?}"
     );
     drop((child, was_taken));
@@ -265,7 +265,7 @@ fn a_sender_killed_in_a_long_message_takes_nobody_along() {
         sender.send("after".to_owned()).unwrap();
         drop(sender);
         assert_eq!(receiver.recv().unwrap(), "after");
-        assert!(matches!(receiver.recv(), Err(RecvError::Disconnected)));
+        assert!(matches!(receiver.recv(), Err(RecvError::Disconnected(_))));
     });
     oracle.finish();
 }

@@ -5,26 +5,26 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use super::sender::Tx;
+use super::sender::Port;
 
 /// Names a channel in every process.
 pub(super) type Id = [u64; 2];
 
-static ENDS: OnceLock<Mutex<HashMap<Id, Weak<Tx>>>> = OnceLock::new();
+static ENDS: OnceLock<Mutex<HashMap<Id, Weak<Port>>>> = OnceLock::new();
 
-fn ends() -> MutexGuard<'static, HashMap<Id, Weak<Tx>>> {
+fn ends() -> MutexGuard<'static, HashMap<Id, Weak<Port>>> {
     ENDS.get_or_init(Mutex::default)
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The process's end of a channel, if it has one.
-pub(super) fn find(id: Id) -> Option<Arc<Tx>> {
+pub(super) fn find(id: Id) -> Option<Arc<Port>> {
     ends().get(&id).and_then(Weak::upgrade)
 }
 
 /// From now on `end` is found. Where another thread was faster both work, and this one is found by nobody.
-pub(super) fn enter(id: Id, end: &Arc<Tx>) {
+pub(super) fn enter(id: Id, end: &Arc<Port>) {
     let mut ends = ends();
     let known = ends.entry(id).or_default();
     if known.strong_count() == 0 {

@@ -17,15 +17,17 @@ mod shared;
 mod travel;
 
 use std::io;
-use std::sync::Arc;
 
-pub(crate) use receiver::Rx;
-pub(crate) use sender::{PREFIX, Tx};
+pub(crate) use receiver::{Message, Rx};
+pub(crate) use sender::Tx;
 
-/// Both ends of a new channel whose ring holds `capacity` bytes.
-pub(crate) fn create(capacity: usize) -> io::Result<(Arc<Tx>, Rx)> {
-    let shared = shared::Shared::create(capacity)?;
+use crate::transport::Settings;
+
+/// Both ends of a new channel.
+pub(crate) fn create(settings: &Settings) -> io::Result<(Tx, Rx)> {
+    let shared = shared::Shared::create(settings.bytes)?;
     let (theirs, ours) = line::Line::pair()?;
-    let end = receiver::End::new(shared.clone(), ours).map_err(io::Error::other)?;
-    Ok((Tx::new(shared, theirs), Rx::new(end)))
+    let end =
+        receiver::End::new(shared.clone(), ours, settings.max_message).map_err(io::Error::other)?;
+    Ok((Tx::new(shared, theirs, settings.max_message), Rx::new(end)))
 }

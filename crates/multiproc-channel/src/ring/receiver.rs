@@ -11,9 +11,11 @@ use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 
 use super::line::{Heard, Line, Parcel};
-use super::sender::{PREFIX, WITH_HANDLES};
+use super::sender::WITH_HANDLES;
 use super::shared::Shared;
 use crate::error::{ChannelError, Stop};
+use crate::peer::PeerEnd;
+use crate::transport::{Inlet, PREFIX, Received};
 
 /// A sleeping receiver looks by itself after this long. Only one thing needs it: a sender that is killed
 /// in the few instructions between publishing its message and ringing, while others live and are silent.
@@ -41,6 +43,7 @@ pub(super) struct End {
     pub(super) line: Line,
     consumer: Consumer<Block>,
     assembler: Assembler,
+    pub(super) max_message: usize,
     /// Handles that came before their message was looked at.
     pub(super) parcels: Vec<Parcel>,
     spin: Spin,
@@ -66,22 +69,6 @@ impl Rx {
         }
     }
 
-    /// The next message before the deadline; without one, now or not at all.
-    pub(crate) fn receive(&self, until: Option<Deadline>) -> Result<Message, Stop> {
-        match &mut *lock(&self.place) {
-            Place::Here(end) => {
-                end.assembler.give_back(self.spare.take());
-                end.receive(until)
-            }
-            Place::Packed(_) | Place::Moved => Err(ChannelError::MOVED.into()),
-        }
-    }
-
-    /// Gives a message's buffer back, for the next.
-    pub(crate) fn give_back(&self, message: Message) {
-        self.spare.replace(message.buffer);
-    }
-
     /// Puts the end into a message, as `put` says, and gives what must be told when the message was sent.
     /// `None` where the end is in a message already, or elsewhere.
     pub(super) fn pack<R>(&self, put: impl FnOnce(&mut End) -> R) -> Option<(R, Departure)> {
@@ -97,6 +84,24 @@ impl Rx {
                 None
             }
         }
+    }
+}
+
+impl Inlet for Rx {
+    type Message = Message;
+
+    fn receive(&self, until: Option<Deadline>) -> Result<Message, Stop> {
+        match &mut *lock(&self.place) {
+            Place::Here(end) => {
+                end.assembler.give_back(self.spare.take());
+                end.receive(until)
+            }
+            Place::Packed(_) | Place::Moved => Err(ChannelError::MOVED.into()),
+        }
+    }
+
+    fn give_back(&self, message: Message) {
+        self.spare.replace(message.buffer);
     }
 }
 
@@ -130,14 +135,15 @@ impl Drop for Departure {
 
 impl End {
     /// An end that goes on where another has stopped, or begins.
-    pub(super) fn new(shared: Shared, line: Line) -> Result<End, Corrupt> {
+    pub(super) fn new(shared: Shared, line: Line, max_message: usize) -> Result<End, Corrupt> {
         // SAFETY: a channel has one receiver: it is made once, and moves only (`Place`).
         let consumer = unsafe { shared.consumer() }?;
         Ok(End {
             shared,
             line,
             consumer,
-            assembler: Assembler::default(),
+            assembler: Assembler::new(max_message + PREFIX),
+            max_message,
             parcels: Vec::new(),
             spin: Spin::new(),
             buffer: Vec::new(),
@@ -171,7 +177,7 @@ impl End {
                 return Ok(message);
             }
             if ended {
-                return Err(Stop::Disconnected);
+                return Err(Stop::Disconnected(PeerEnd::CLOSED));
             }
             match self.wait(until)? {
                 Heard::Something => {}
@@ -281,12 +287,12 @@ impl Drop for End {
     }
 }
 
-impl Message {
-    pub(crate) fn bytes(&self) -> &[u8] {
+impl Received for Message {
+    fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 
-    pub(crate) fn take_handles(&mut self) -> Vec<Arc<OwnedHandle>> {
+    fn take_handles(&mut self) -> Vec<Arc<OwnedHandle>> {
         mem::take(&mut self.handles)
     }
 }

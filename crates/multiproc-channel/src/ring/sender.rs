@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use multiproc_shm::Block;
-use multiproc_shm::ring::{DEFAULT_LIMIT, Outgoing, Producer, Spin};
+use multiproc_shm::ring::{Outgoing, Producer, Spin};
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 
@@ -13,18 +13,21 @@ use super::known::{self, Id};
 use super::line::{Heard, Line};
 use super::shared::Shared;
 use crate::error::{ChannelError, Stop};
-
-/// What a message is given in front of it, for the name and number of its handles.
-pub(crate) const PREFIX: usize = 12;
+use crate::peer::PeerEnd;
+use crate::transport::{Outlet, PREFIX};
 
 /// The tag of a message that consists of its bytes.
 pub(super) const PLAIN: u16 = 0;
 /// The tag of a message that has the prefix and a parcel.
 pub(super) const WITH_HANDLES: u16 = 1;
 
-/// The sending end of a channel, in this process.
+/// A sending end of a channel: a handle to this process's.
+#[derive(Clone, Debug)]
+pub(crate) struct Tx(pub(super) Arc<Port>);
+
+/// This process's sending end of a channel.
 #[derive(Debug)]
-pub(crate) struct Tx {
+pub(super) struct Port {
     id: Id,
     shared: Shared,
     line: Line,
@@ -32,6 +35,7 @@ pub(crate) struct Tx {
     waiting: Mutex<Waiting>,
     next_parcel: AtomicU64,
     glance: Glance,
+    max_message: usize,
 }
 
 /// What a wait for room needs.
@@ -44,39 +48,51 @@ struct Waiting {
 
 impl Tx {
     /// The first sending end of a new channel.
-    pub(super) fn new(shared: Shared, line: Line) -> Arc<Tx> {
-        Tx::open(known::fresh_id(), shared, line)
+    pub(super) fn new(shared: Shared, line: Line, max_message: usize) -> Tx {
+        Tx::open(known::fresh_id(), shared, line, max_message)
     }
 
     /// One more sending end of a channel.
-    pub(super) fn open(id: Id, shared: Shared, line: Line) -> Arc<Tx> {
-        let ours = Arc::new(Tx {
+    pub(super) fn open(id: Id, shared: Shared, line: Line, max_message: usize) -> Tx {
+        let ours = Arc::new(Port {
             id,
             shared,
             line,
             waiting: Mutex::default(),
             next_parcel: AtomicU64::new(known::random()),
             glance: Glance::new(),
+            max_message,
         });
         known::enter(id, &ours);
-        ours
+        Tx(ours)
     }
+}
 
-    /// Sends what lies behind the first [`PREFIX`] bytes of `message`, with its handles, before the deadline;
-    /// without one, now or not at all.
-    pub(crate) fn send(
+impl Outlet for Tx {
+    fn send(
+        &self,
+        message: &mut [u8],
+        handles: &[Arc<OwnedHandle>],
+        until: Option<Deadline>,
+    ) -> Result<(), Stop> {
+        self.0.send(message, handles, until)
+    }
+}
+
+impl Port {
+    fn send(
         &self,
         message: &mut [u8],
         handles: &[Arc<OwnedHandle>],
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         let len = message.len() - PREFIX;
-        if len > DEFAULT_LIMIT - PREFIX {
-            return Err(ChannelError::too_long(len, DEFAULT_LIMIT - PREFIX).into());
+        if len > self.max_message {
+            return Err(ChannelError::too_long(len, self.max_message).into());
         }
         let turn = self.shared.turn(until).ok_or(Stop::NotNow)?;
         if self.shared.is_closed() || self.glance.is_due() && self.line.has_ended()? {
-            return Err(Stop::Disconnected);
+            return Err(Stop::Disconnected(PeerEnd::CLOSED));
         }
         if turn.inherited {
             // One who was killed may have published without ringing, and there may be no room until
@@ -105,7 +121,7 @@ impl Tx {
             {
                 Heard::Something => {}
                 Heard::Nothing => return Err(Stop::NotNow),
-                Heard::End => return Err(Stop::Disconnected),
+                Heard::End => return Err(Stop::Disconnected(PeerEnd::CLOSED)),
             }
         }
         if producer.publish() {
@@ -149,7 +165,7 @@ impl Tx {
             let heard = self.line.listen(buffer, &mut Vec::new(), until);
             producer.end_park();
             match heard? {
-                Heard::End => return Err(Stop::Disconnected),
+                Heard::End => return Err(Stop::Disconnected(PeerEnd::CLOSED)),
                 Heard::Nothing if !has_room(producer) => return Err(Stop::NotNow),
                 Heard::Nothing | Heard::Something => {}
             }
@@ -161,7 +177,7 @@ impl Tx {
         if self.line.ring()? {
             Ok(())
         } else {
-            Err(Stop::Disconnected)
+            Err(Stop::Disconnected(PeerEnd::CLOSED))
         }
     }
 
@@ -176,9 +192,13 @@ impl Tx {
     pub(super) fn line(&self) -> &Line {
         &self.line
     }
+
+    pub(super) fn max_message(&self) -> usize {
+        self.max_message
+    }
 }
 
-impl Drop for Tx {
+impl Drop for Port {
     fn drop(&mut self) {
         known::leave(self.id);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use multiproc_shm::Block;
+use multiproc_shm::ring::DEFAULT_LIMIT;
 use multiproc_sys::handle::AsHandle;
 use multiproc_wire::handoff::{self, HandoffError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
@@ -12,12 +13,14 @@ use super::line::{Line, Parcel};
 use super::receiver::{End, Rx};
 use super::sender::Tx;
 use super::shared::Shared;
+use crate::transport::PREFIX;
 
 #[derive(Serialize, Deserialize)]
 struct TravellingTx {
     id: Id,
     block: Block,
     capacity: u64,
+    max_message: u64,
     line: u32,
 }
 
@@ -25,6 +28,7 @@ struct TravellingTx {
 struct TravellingRx {
     block: Block,
     capacity: u64,
+    max_message: u64,
     line: u32,
     begun: Option<Vec<u8>>,
     parcels: Vec<TravellingParcel>,
@@ -52,47 +56,56 @@ fn take<E: de::Error>(index: u32) -> Result<Line, E> {
 }
 
 fn open<E: de::Error>(block: Block, capacity: u64) -> Result<Shared, E> {
-    let capacity = usize::try_from(capacity).map_err(E::custom)?;
-    Shared::open(block, capacity).map_err(E::custom)
+    Shared::open(block, number(capacity)?).map_err(E::custom)
 }
 
-impl Tx {
-    pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+fn number<E: de::Error>(number: u64) -> Result<usize, E> {
+    usize::try_from(number).map_err(E::custom)
+}
+
+impl Serialize for Tx {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let port = &self.0;
         TravellingTx {
-            id: self.id(),
-            block: self.shared().block().clone(),
-            capacity: self.shared().capacity() as u64,
-            line: put(self.line())?,
+            id: port.id(),
+            block: port.shared().block().clone(),
+            capacity: port.shared().capacity() as u64,
+            max_message: port.max_message() as u64,
+            line: put(port.line())?,
         }
         .serialize(serializer)
     }
+}
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Arc<Tx>, D::Error> {
+impl<'de> Deserialize<'de> for Tx {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tx, D::Error> {
         let TravellingTx {
             id,
             block,
             capacity,
+            max_message,
             line,
         } = TravellingTx::deserialize(deserializer)?;
-        match known::find(id) {
-            Some(known) => Ok(known),
-            None => Ok(Tx::open(id, open(block, capacity)?, take(line)?)),
+        if let Some(known) = known::find(id) {
+            return Ok(Tx(known));
         }
+        let shared = open(block, capacity)?;
+        Ok(Tx::open(id, shared, take(line)?, number(max_message)?))
     }
 }
 
-impl Rx {
-    pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Serialize for Rx {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (travelling, departure) = self.pack(TravellingRx::put).ok_or_else(|| {
             ser::Error::custom("the receiver is already in a message to another process")
         })?;
         handoff::when_sent(|| departure.complete()).map_err(ser::Error::custom)?;
         travelling?.serialize(serializer)
     }
+}
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rx, D::Error> {
+impl<'de> Deserialize<'de> for Rx {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rx, D::Error> {
         TravellingRx::deserialize(deserializer)?.take().map(Rx::new)
     }
 }
@@ -104,6 +117,7 @@ impl TravellingRx {
         Ok(TravellingRx {
             block: end.shared.block().clone(),
             capacity: end.shared.capacity() as u64,
+            max_message: end.max_message as u64,
             line: put(&end.line)?,
             begun: end.begun().map(<[u8]>::to_vec),
             parcels: end
@@ -116,7 +130,8 @@ impl TravellingRx {
 
     fn take<E: de::Error>(self) -> Result<End, E> {
         let shared = open(self.block, self.capacity)?;
-        let mut end = End::new(shared, take(self.line)?).map_err(E::custom)?;
+        let max_message = number(self.max_message)?.min(DEFAULT_LIMIT - PREFIX);
+        let mut end = End::new(shared, take(self.line)?, max_message).map_err(E::custom)?;
         let parcels = self.parcels.into_iter().map(TravellingParcel::take);
         end.resume(self.begun, parcels.collect::<Result<_, _>>()?);
         Ok(end)
@@ -138,7 +153,7 @@ impl TravellingParcel {
             self.handles.into_iter().map(handoff::take).collect();
         Ok(Parcel {
             name: self.name,
-            total: usize::try_from(self.total).map_err(E::custom)?,
+            total: number(self.total)?,
             handles: handles.map_err(E::custom)?,
         })
     }

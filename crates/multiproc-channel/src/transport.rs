@@ -1,0 +1,158 @@
+//! What carries a channel's messages, and the contract that all of it meets.
+//!
+//! [`Outlet`] and [`Inlet`] are that contract: bytes and handles go in on one side and come out on the other.
+//! Values, and what is told to users, are the business of the crate's upper half, which knows a transport as a
+//! [`Tx`] and an [`Rx`] only. `tests/conformance.rs` holds each transport to the contract, as users see it.
+
+use std::io;
+use std::sync::Arc;
+
+use multiproc_sync::Deadline;
+use multiproc_sys::handle::OwnedHandle;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Stop;
+use crate::ring;
+
+/// What carries a channel's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// A ring in shared memory: no system call while both sides keep up.
+    #[default]
+    Ring,
+}
+
+/// What a channel is to be like.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) transport: Transport,
+    /// How many bytes the channel holds.
+    pub(crate) bytes: usize,
+    /// The longest message, in bytes.
+    pub(crate) max_message: usize,
+}
+
+/// What a message is given in front of it, for the transport's own use.
+pub(crate) const PREFIX: usize = 12;
+
+/// A channel's sending end. Clones, and what arrives in other processes, send to the same receiver.
+///
+/// - A message arrives wholly or not at all, whoever is killed when; its handles arrive with it, however many.
+/// - Those of one end arrive in order.
+/// - Of what a `send` that fails was given, nothing arrives, and none of its handles stays open for it.
+/// - When the last end is gone, in whatever way and wherever it was, the [`Inlet`] learns of it.
+pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
+    /// Sends what lies behind the first [`PREFIX`] bytes of `message`, with its handles, before the deadline;
+    /// without one, now or not at all.
+    ///
+    /// # Errors
+    /// [`Stop::NotNow`] where there was no room in time, [`Stop::Disconnected`] where the receiver is gone or
+    /// closed, or else what is wrong with the message or the channel.
+    fn send(
+        &self,
+        message: &mut [u8],
+        handles: &[Arc<OwnedHandle>],
+        until: Option<Deadline>,
+    ) -> Result<(), Stop>;
+}
+
+/// A channel's receiving end, of which there is one. Serialized it is *packed*, and when that message was sent it
+/// has *moved*: packed or moved it receives nothing. It stays if the message is given up.
+pub(crate) trait Inlet: Serialize + for<'de> Deserialize<'de> {
+    /// What was received.
+    type Message: Received;
+
+    /// The next message before the deadline; without one, now or not at all.
+    ///
+    /// # Errors
+    /// [`Stop::NotNow`] where none came in time; [`Stop::Disconnected`] where none will come, all that was sent
+    /// having been received; [`ChannelError::MOVED`](crate::ChannelError); or what is wrong with the message
+    /// or the channel. A message that is wrong is passed over.
+    fn receive(&self, until: Option<Deadline>) -> Result<Self::Message, Stop>;
+
+    /// Takes a message's buffer back, for the next.
+    fn give_back(&self, message: Self::Message);
+}
+
+/// A message as it was received.
+pub(crate) trait Received {
+    fn bytes(&self) -> &[u8];
+    fn take_handles(&mut self) -> Vec<Arc<OwnedHandle>>;
+}
+
+/// The sending end over any transport.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Tx {
+    Ring(ring::Tx),
+}
+
+/// The receiving end over any transport.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Rx {
+    Ring(ring::Rx),
+}
+
+/// A message over any transport.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Ring(ring::Message),
+}
+
+/// Both ends of a new channel.
+pub(crate) fn create(settings: &Settings) -> io::Result<(Tx, Rx)> {
+    match settings.transport {
+        Transport::Ring => {
+            let (tx, rx) = ring::create(settings)?;
+            Ok((Tx::Ring(tx), Rx::Ring(rx)))
+        }
+    }
+}
+
+impl Outlet for Tx {
+    #[inline]
+    fn send(
+        &self,
+        message: &mut [u8],
+        handles: &[Arc<OwnedHandle>],
+        until: Option<Deadline>,
+    ) -> Result<(), Stop> {
+        match self {
+            Tx::Ring(tx) => tx.send(message, handles, until),
+        }
+    }
+}
+
+impl Inlet for Rx {
+    type Message = Message;
+
+    #[inline]
+    fn receive(&self, until: Option<Deadline>) -> Result<Message, Stop> {
+        match self {
+            Rx::Ring(rx) => rx.receive(until).map(Message::Ring),
+        }
+    }
+
+    #[inline]
+    fn give_back(&self, message: Message) {
+        match (self, message) {
+            (Rx::Ring(rx), Message::Ring(message)) => rx.give_back(message),
+        }
+    }
+}
+
+impl Received for Message {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Message::Ring(message) => message.bytes(),
+        }
+    }
+
+    #[inline]
+    fn take_handles(&mut self) -> Vec<Arc<OwnedHandle>> {
+        match self {
+            Message::Ring(message) => message.take_handles(),
+        }
+    }
+}
