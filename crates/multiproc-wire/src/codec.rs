@@ -2,23 +2,31 @@
 //!
 //! postcard writes a variable-length integer form and raw bytes for what serializes as bytes; it does
 //! not describe itself, so that `#[serde(flatten)]`, `#[serde(untagged)]` and sequences of unknown length
-//! cannot be encoded, which is an error that says so.
+//! cannot be encoded, which is an error that says so. It neither keeps what a value's own code says of an
+//! error nor limits how deep values are nested; `output` and `input` do, around its scalars and lengths.
 
 use std::fmt;
 use std::sync::Arc;
 
 use multiproc_sys::handle::OwnedHandle;
-use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::handoff::{self, Handoff};
+use input::Source;
+pub use nesting::MAX_NESTING;
+use nesting::{Fault, Reason};
+use output::Output;
+
+mod input;
+mod nesting;
+mod output;
 
 /// Encodes `value` at the end of `bytes`.
 ///
 /// # Errors
-/// Where the value's `Serialize` implementation fails or needs a format that describes itself. `bytes`
-/// is then as before, and nothing is handed over.
+/// Where the value's `Serialize` implementation fails or needs a format that describes itself, or it is nested
+/// deeper than [`MAX_NESTING`]. `bytes` is then as before, and nothing is handed over.
 pub fn encode<T: Serialize + ?Sized>(
     value: &T,
     bytes: &mut Vec<u8>,
@@ -63,40 +71,18 @@ impl<'a> Encoder<'a> {
     pub fn encode<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let before = self.bytes.len();
         let bytes = &mut *self.bytes;
-        handoff::encoding(&mut self.handoff, || {
-            postcard::serialize_with_flavor(value, Appending(bytes))
-        })
-        .map_err(|error| {
-            self.bytes.truncate(before);
-            EncodeError::new(error, std::any::type_name::<T>())
-        })
+        handoff::encoding(&mut self.handoff, || value.serialize(Output::new(bytes))).map_err(
+            |fault| {
+                self.bytes.truncate(before);
+                EncodeError::new(fault, std::any::type_name::<T>())
+            },
+        )
     }
 
     /// What the values hand over besides their bytes.
     #[must_use]
     pub fn finish(self) -> Handoff {
         self.handoff
-    }
-}
-
-/// postcard's output, at the end of a vector.
-struct Appending<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Appending<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
     }
 }
 
@@ -119,17 +105,14 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// Where the bytes are not such a value. Nothing further can be decoded then.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
-        let bytes = self.bytes;
-        let result = handoff::decoding(&mut self.handles, || postcard::take_from_bytes(bytes));
+        let mut source = Source::new(self.bytes);
+        let result = handoff::decoding(&mut self.handles, || T::deserialize(source.input()));
         match result {
-            Ok((value, rest)) => {
-                self.bytes = rest;
+            Ok(value) => {
+                self.bytes = source.bytes;
                 Ok(value)
             }
-            Err(error) => Err(DecodeError::new(
-                error.to_string(),
-                std::any::type_name::<T>(),
-            )),
+            Err(fault) => Err(DecodeError::new(*fault.0, std::any::type_name::<T>())),
         }
     }
 
@@ -164,7 +147,7 @@ impl<'a> Decoder<'a> {
             return Ok(());
         }
         Err(DecodeError::new(
-            format!("{} bytes are left over", self.bytes.len()),
+            Reason::Says(format!("{} bytes are left over", self.bytes.len())),
             "message",
         ))
     }
@@ -174,12 +157,16 @@ impl<'a> Decoder<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodeError {
     what: &'static str,
-    why: postcard::Error,
+    why: Reason,
 }
 
 impl EncodeError {
-    fn new(why: postcard::Error, what: &'static str) -> EncodeError {
-        EncodeError { what, why }
+    #[cold]
+    fn new(fault: Fault, what: &'static str) -> EncodeError {
+        EncodeError {
+            what,
+            why: *fault.0,
+        }
     }
 }
 
@@ -187,21 +174,9 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a value of type `{}` cannot be sent to another process: ",
-            self.what
-        )?;
-        match &self.why {
-            postcard::Error::SerializeSeqLengthUnknown => f.write_str(
-                "it has a sequence or map of unknown length (`#[serde(flatten)]` makes such maps)",
-            ),
-            postcard::Error::WontImplement => {
-                f.write_str("it needs a format that describes itself (`#[serde(untagged)]` does)")
-            }
-            postcard::Error::SerdeSerCustom => {
-                f.write_str("its `Serialize` implementation reports an error")
-            }
-            other => other.fmt(f),
-        }
+            "a value of type `{}` cannot be sent to another process: {}",
+            self.what, self.why
+        )
     }
 }
 
@@ -211,11 +186,12 @@ impl std::error::Error for EncodeError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     what: &'static str,
-    why: String,
+    why: Reason,
 }
 
 impl DecodeError {
-    fn new(why: String, what: &'static str) -> DecodeError {
+    #[cold]
+    fn new(why: Reason, what: &'static str) -> DecodeError {
         DecodeError { what, why }
     }
 }
@@ -233,92 +209,4 @@ impl fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde::{Deserialize, Serializer};
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    enum Shape {
-        Dot,
-        Circle { radius: f64 },
-        Path(Vec<(i32, i32)>, Option<String>),
-    }
-
-    fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: &T) {
-        let mut bytes = vec![];
-        let handoff = encode(value, &mut bytes).unwrap();
-        assert!(handoff.is_empty());
-        assert_eq!(decode::<T>(&bytes, vec![]).as_ref(), Ok(value));
-    }
-
-    #[test]
-    fn values_come_back() {
-        round_trip(&(u64::MAX, i128::MIN, 'ß', f32::MIN_POSITIVE, true, ()));
-        round_trip(&vec![
-            Shape::Dot,
-            Shape::Circle { radius: -0.0 },
-            Shape::Path(vec![(1, -1)], None),
-        ]);
-        round_trip(&std::collections::BTreeMap::from([
-            ("a".to_string(), 1),
-            ("b".to_string(), 2),
-        ]));
-        round_trip(&Some(Ok::<String, u8>("text".repeat(10_000))));
-    }
-
-    #[test]
-    fn several_values_make_one_message() {
-        let mut bytes = vec![];
-        let mut encoder = Encoder::new(&mut bytes);
-        encoder.encode("one").unwrap();
-        encoder.encode(&2_u8).unwrap();
-        assert!(encoder.finish().is_empty());
-        let mut decoder = Decoder::new(&bytes, vec![]);
-        assert_eq!(decoder.decode::<String>().unwrap(), "one");
-        assert_eq!(decoder.rest(), [2]);
-        assert_eq!(decoder.decode::<u8>().unwrap(), 2);
-        decoder.finish().unwrap();
-    }
-
-    struct Refuses;
-    impl Serialize for Refuses {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(std::iter::from_fn(|| Some(1).filter(|_| false)))
-        }
-    }
-
-    #[test]
-    fn a_value_that_cannot_be_encoded_leaves_the_bytes_as_they_were() {
-        let mut bytes = vec![9];
-        let error = encode(&("text", Refuses), &mut bytes).unwrap_err();
-        assert!(error.to_string().contains("unknown length"), "{error}");
-        assert_eq!(bytes, [9]);
-    }
-
-    #[test]
-    fn damaged_bytes_are_errors() {
-        let mut bytes = vec![];
-        assert!(
-            encode(&Shape::Path(vec![(5, 6); 20], Some("x".into())), &mut bytes)
-                .unwrap()
-                .is_empty()
-        );
-        for length in 0..bytes.len() {
-            assert!(
-                decode::<Shape>(&bytes[..length], vec![]).is_err(),
-                "cut at {length}"
-            );
-        }
-        bytes.push(0);
-        let error = decode::<Shape>(&bytes, vec![]).unwrap_err();
-        assert!(
-            error.to_string().contains("1 bytes are left over"),
-            "{error}"
-        );
-        // A length far beyond what is there.
-        assert!(
-            decode::<Vec<u64>>(&[255, 255, 255, 255, 255, 255, 255, 255, 127], vec![]).is_err()
-        );
-        assert!(decode::<String>(&[255; 10], vec![]).is_err());
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ mod frame;
 pub mod handoff;
 mod panic;
 
-pub use codec::{DecodeError, Decoder, EncodeError, Encoder, decode, encode};
+pub use codec::{DecodeError, Decoder, EncodeError, Encoder, MAX_NESTING, decode, encode};
 pub use descriptor::Descriptor;
 pub use failure::{Failure, FailureError};
 pub use frame::{Frame, Incoming, Link, MAX_BODY};

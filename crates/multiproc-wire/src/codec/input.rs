@@ -1,0 +1,320 @@
+//! postcard's deserializer, with the nesting counted, lengths judged and the texts of errors kept.
+//!
+//! Bytes are postcard's: every scalar and every length is read by it. Only what holds other values is here.
+
+use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
+
+use super::nesting::{Fault, Nesting, Reason};
+
+/// How many elements beyond what its bytes could hold a message may have in all. Elements without a byte, such as
+/// `()`, are the only honest ones, and cost no more than a turn of a loop each.
+const EMPTY_ELEMENTS: usize = 1 << 24;
+
+/// Bytes that are not decoded yet.
+pub(super) struct Source<'de> {
+    pub(super) bytes: &'de [u8],
+    /// How many more elements without a byte there may be.
+    empty_elements: usize,
+}
+
+/// A source, at some depth inside a value.
+pub(super) struct Input<'a, 'de> {
+    source: &'a mut Source<'de>,
+    nesting: Nesting,
+}
+
+/// The elements of a sequence or map.
+struct Elements<'a, 'de> {
+    input: Input<'a, 'de>,
+    left: usize,
+}
+
+impl<'de> Source<'de> {
+    pub(super) fn new(bytes: &'de [u8]) -> Source<'de> {
+        Source {
+            bytes,
+            empty_elements: EMPTY_ELEMENTS,
+        }
+    }
+
+    pub(super) fn input(&mut self) -> Input<'_, 'de> {
+        Input {
+            source: self,
+            nesting: Nesting::NONE,
+        }
+    }
+
+    #[inline]
+    fn scalar<T: Deserialize<'de>>(&mut self) -> Result<T, Fault> {
+        let mut postcard = postcard::Deserializer::from_bytes(self.bytes);
+        let value = T::deserialize(&mut postcard)?;
+        self.bytes = postcard.finalize()?;
+        Ok(value)
+    }
+
+    #[inline]
+    fn length(&mut self) -> Result<usize, Fault> {
+        let length = self.scalar()?;
+        if length <= self.bytes.len() {
+            return Ok(length);
+        }
+        self.empties(length)
+    }
+
+    #[cold]
+    fn empties(&mut self, length: usize) -> Result<usize, Fault> {
+        let empties = length - self.bytes.len();
+        self.empty_elements = self
+            .empty_elements
+            .checked_sub(empties)
+            .ok_or_else(|| Fault::new(Reason::TooLong(length)))?;
+        Ok(length)
+    }
+}
+
+impl<'a, 'de> Input<'a, 'de> {
+    #[inline]
+    fn deeper(self) -> Result<Input<'a, 'de>, Fault> {
+        let nesting = self.nesting.deeper()?;
+        Ok(Input { nesting, ..self })
+    }
+
+    #[inline]
+    fn inner<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(Input {
+            source: self.source,
+            nesting: self.nesting,
+        })
+    }
+
+    #[inline]
+    fn elements(self, left: usize) -> Result<Elements<'a, 'de>, Fault> {
+        Ok(Elements {
+            input: self.deeper()?,
+            left,
+        })
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident: $Type:ty => $visit:ident,)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            visitor.$visit(self.source.scalar::<$Type>()?)
+        }
+    )*};
+}
+
+macro_rules! unknown {
+    ($($method:ident,)*) => {$(
+        /// Bytes do not tell of what type they are.
+        fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fault> {
+            Err(postcard::Error::WontImplement.into())
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Input<'_, 'de> {
+    type Error = Fault;
+
+    scalars! {
+        deserialize_bool: bool => visit_bool,
+        deserialize_i8: i8 => visit_i8,
+        deserialize_i16: i16 => visit_i16,
+        deserialize_i32: i32 => visit_i32,
+        deserialize_i64: i64 => visit_i64,
+        deserialize_i128: i128 => visit_i128,
+        deserialize_u8: u8 => visit_u8,
+        deserialize_u16: u16 => visit_u16,
+        deserialize_u32: u32 => visit_u32,
+        deserialize_u64: u64 => visit_u64,
+        deserialize_u128: u128 => visit_u128,
+        deserialize_f32: f32 => visit_f32,
+        deserialize_f64: f64 => visit_f64,
+        deserialize_char: char => visit_char,
+        deserialize_str: &'de str => visit_borrowed_str,
+        deserialize_string: &'de str => visit_borrowed_str,
+        deserialize_bytes: &'de [u8] => visit_borrowed_bytes,
+        deserialize_byte_buf: &'de [u8] => visit_borrowed_bytes,
+    }
+
+    unknown! {
+        deserialize_any,
+        deserialize_identifier,
+        deserialize_ignored_any,
+    }
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.source.scalar::<u8>()? {
+            0 => visitor.visit_none(),
+            1 => visitor.visit_some(self.deeper()?),
+            _ => Err(postcard::Error::DeserializeBadOption.into()),
+        }
+    }
+
+    #[inline]
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    #[inline]
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self.deeper()?)
+    }
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let length = self.source.length()?;
+        visitor.visit_seq(self.elements(length)?)
+    }
+
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_seq(self.elements(length)?)
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_tuple(length, visitor)
+    }
+
+    #[inline]
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let length = self.source.length()?;
+        visitor.visit_map(self.elements(length)?)
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_tuple(fields.len(), visitor)
+    }
+
+    #[inline]
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_enum(self)
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
+    type Error = Fault;
+
+    #[inline]
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Ok(None);
+        };
+        self.left = left;
+        self.input.inner(seed).map(Some)
+    }
+
+    /// No more than the bytes could hold, since memory is taken by it.
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.min(self.input.source.bytes.len()))
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Elements<'_, 'de> {
+    type Error = Fault;
+
+    #[inline]
+    fn next_key_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
+        de::SeqAccess::next_element_seed(self, seed)
+    }
+
+    #[inline]
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+        self.input.inner(seed)
+    }
+
+    /// No more than the bytes could hold, since memory is taken by it.
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left.min(self.input.source.bytes.len()))
+    }
+}
+
+impl<'de> de::EnumAccess<'de> for Input<'_, 'de> {
+    type Error = Fault;
+    type Variant = Self;
+
+    #[inline]
+    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Fault> {
+        let index = self.source.scalar::<u32>()?;
+        let index: de::value::U32Deserializer<Fault> = index.into_deserializer();
+        Ok((seed.deserialize(index)?, self))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Input<'_, 'de> {
+    type Error = Fault;
+
+    #[inline]
+    fn unit_variant(self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    #[inline]
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        self.deeper()?.inner(seed)
+    }
+
+    #[inline]
+    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.deserialize_tuple(length, visitor)
+    }
+
+    #[inline]
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_tuple(fields.len(), visitor)
+    }
+}
