@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
-use multiproc_sync::{Deadline, LockGuard, LockTimeoutError, PoisonError, TryLockError};
+use multiproc_sync::{Deadline, Held, LockGuard, LockTimeoutError, PoisonError, TryLockError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::condition::{Guard, Release};
 use crate::segment::{self, Contents, Segment};
 
 /// What a segment with an array in it says it is.
@@ -189,7 +190,7 @@ impl<T: Pod> SharedArray<T> {
         ArrayGuard {
             first: self.first(),
             length: self.len(),
-            _lock: lock,
+            lock,
             elements: PhantomData,
         }
     }
@@ -240,8 +241,7 @@ impl<'de, T> Deserialize<'de> for SharedArray<T> {
 pub struct ArrayGuard<'a, T> {
     first: *mut T,
     length: usize,
-    /// Held for its drop.
-    _lock: LockGuard<'a>,
+    lock: LockGuard<'a>,
     elements: PhantomData<&'a mut [T]>,
 }
 
@@ -263,6 +263,26 @@ impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`, and the guard is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.first, self.length) }
+    }
+}
+
+impl<T> Release for ArrayGuard<'_, T> {
+    fn release(&mut self) {
+        // SAFETY: no slice of the elements is borrowed: `&mut self`.
+        unsafe { self.lock.release() };
+    }
+
+    fn retake(&mut self) -> Held {
+        // SAFETY: as in `SharedArray::lock`.
+        unsafe { self.lock.retake() }
+    }
+}
+
+impl<T: Pod> Guard for ArrayGuard<'_, T> {
+    type Data = [T];
+
+    fn data(&mut self) -> &mut [T] {
+        self
     }
 }
 

@@ -1,52 +1,59 @@
-//! Conditions: a lock, and waiting for notice from whoever holds it next.
+//! Conditions: waiting, with a lock released meanwhile, for notice from whoever takes it next.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use multiproc_sync::{
-    ConditionWord, Deadline, Held, LockGuard, LockTimeoutError, PoisonError, TryLockError,
-};
+use multiproc_sync::{ConditionWord, Deadline, Held, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Primitive, Shared};
 
-/// A lock, whose holder can wait until another process has changed what it protects.
+/// By which the holder of a lock waits until another thread, of whichever process, has changed what the
+/// lock protects: the standard library's `Condvar`, between processes.
 ///
 /// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
-/// condition. The lock is its own. Who has it waits and notifies through the guard.
+/// condition. The lock is any: who waits hands over its guard and gets it back. The guards of [`Mutex`],
+/// [`SharedArray`], [`Lock`] and [`RLock`] will do.
 ///
 /// ```
-/// use multiproc_shm::{Condition, SharedValue};
+/// use multiproc_shm::{Condition, Mutex};
 ///
-/// let (condition, items) = (Condition::new()?, SharedValue::new(0)?);
+/// let (items, changed) = (Mutex::new(0)?, Condition::new()?);
 /// std::thread::scope(|scope| {
 ///     scope.spawn(|| {
-///         let mut held = condition.lock().unwrap();
-///         held.wait_while(|| items.get().unwrap() == 0).unwrap();
-///         *items.lock().unwrap() -= 1;
+///         let some = changed.wait_while(items.lock().unwrap(), |items| *items == 0);
+///         *some.unwrap() -= 1;
 ///     });
-///     let held = condition.lock().unwrap();
 ///     *items.lock().unwrap() += 1;
-///     held.notify_one();
+///     changed.notify_one();
 /// });
 /// assert_eq!(items.get()?, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// Every form of wait releases the lock while it lasts, whatever the depth of an [`RLock`], and has it again
+/// when it returns, also with an error. A notice reaches who waits then, in the order of arrival; what is
+/// waited for is to be changed under the lock.
+///
+/// [`Mutex`]: crate::Mutex
+/// [`SharedArray`]: crate::SharedArray
+/// [`Lock`]: crate::Lock
+/// [`RLock`]: crate::RLock
+///
 /// # When a process dies
 ///
 /// One that is killed while it waits is forgotten; if it had been chosen by a `notify_one` and had not got
 /// the lock back, another is chosen in its place. One that is killed or panics while it has the lock leaves
-/// it poisoned: every later taker, who comes back from a wait too, gets `Err(PoisonError)` until
-/// [`clear_poison`](Self::clear_poison). Nobody is notified of that by itself: who wants to notice waits
-/// with a timeout.
+/// that poisoned: who comes back from a wait gets what any taker gets, `Err(PoisonError)` with the guard.
+/// Nobody is notified of it by itself: who wants to notice waits with a timeout.
 ///
 /// # Differences from Python
 ///
-/// The lock cannot be another one, and is not reentrant. Waiting and notifying without the lock is an
-/// `AssertionError` there and cannot be written here. A process that is killed while it waits makes
-/// Python's `notify` hang. No more than 126 threads wait at a time: for one more, a wait ends at once.
+/// The lock is not part of the condition, so several conditions can go with one lock. Waiting without it is
+/// an `AssertionError` there and cannot be written here; notifying without it is one too, and allowed
+/// here. A process that is killed while it waits makes Python's `notify` hang. No more than 126 threads
+/// wait at a time: for one more, a wait ends at once.
 #[doc(alias = "multiprocessing.Condition")]
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -61,8 +68,46 @@ unsafe impl Primitive for ConditionWord {
     }
 }
 
+/// A held lock that a [`Condition`] can release while its thread waits.
+#[expect(private_bounds, reason = "nobody else releases the lock under a guard")]
+pub trait Guard: Release {
+    /// What the lock protects; `()` for a lock without data.
+    type Data: ?Sized;
+
+    /// What the lock protects.
+    fn data(&mut self) -> &mut Self::Data;
+}
+
+pub(crate) trait Release: Sized {
+    /// Dropped before it is taken again, the guard does nothing.
+    fn release(&mut self);
+
+    /// However long it takes. Says what is said to the lock's taker.
+    fn retake(&mut self) -> Held;
+}
+
+/// The data of a lock without.
+pub(crate) fn nothing<'a>() -> &'a mut () {
+    // What has no size takes no memory.
+    Box::leak(Box::new(()))
+}
+
+/// Whether a wait with a timeout ended by that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult {
+    timed_out: bool,
+}
+
+impl WaitTimeoutResult {
+    /// Whether the time passed before there was a notice, or before the condition was false.
+    #[must_use]
+    pub fn timed_out(self) -> bool {
+        self.timed_out
+    }
+}
+
 impl Condition {
-    /// A condition whose lock nobody holds.
+    /// A condition for which nobody waits.
     ///
     /// # Errors
     /// Where there is no memory for it, or too many files are open.
@@ -70,119 +115,34 @@ impl Condition {
         Shared::create().map(Condition)
     }
 
-    /// Waits until nobody holds the lock, and takes it.
-    ///
-    /// # Errors
-    /// [`PoisonError`], with the guard in it, where a holder died or panicked.
-    ///
-    /// # Panics
-    /// If the calling thread holds the lock already, or a thousand others.
-    #[doc(alias = "acquire")]
-    pub fn lock(&self) -> Result<ConditionGuard<'_>, PoisonError<ConditionGuard<'_>>> {
-        // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
-        let taken = unsafe { self.0.lock().guard() };
-        taken
-            .map(|lock| self.guard(lock))
-            .map_err(|error| error.map(|lock| self.guard(lock)))
-    }
-
-    /// Takes the lock if nobody holds it.
-    ///
-    /// # Errors
-    /// [`TryLockError::WouldBlock`] where somebody does; [`TryLockError::Poisoned`], with the guard in it,
-    /// where a holder died or panicked.
-    ///
-    /// # Panics
-    /// If the calling thread holds a thousand locks.
-    pub fn try_lock(&self) -> Result<ConditionGuard<'_>, TryLockError<ConditionGuard<'_>>> {
-        // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
-        match unsafe { self.0.lock().try_guard() } {
-            Ok(lock) => Ok(self.guard(lock)),
-            Err(TryLockError::Poisoned(error)) => Err(error.map(|lock| self.guard(lock)).into()),
-            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
-        }
-    }
-
-    /// As [`lock`](Self::lock), waiting for no longer than `timeout`.
-    ///
-    /// # Errors
-    /// [`LockTimeoutError::TimedOut`] where somebody held it all the time;
-    /// [`LockTimeoutError::Poisoned`], with the guard in it, where a holder died or panicked.
-    ///
-    /// # Panics
-    /// As [`lock`](Self::lock).
-    pub fn lock_timeout(
-        &self,
-        timeout: Duration,
-    ) -> Result<ConditionGuard<'_>, LockTimeoutError<ConditionGuard<'_>>> {
-        // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
-        match unsafe { self.0.lock().guard_until(Deadline::after(timeout)) } {
-            Ok(lock) => Ok(self.guard(lock)),
-            Err(LockTimeoutError::Poisoned(error)) => {
-                Err(error.map(|lock| self.guard(lock)).into())
-            }
-            Err(LockTimeoutError::TimedOut) => Err(LockTimeoutError::TimedOut),
-        }
-    }
-
-    /// Whether a holder of the lock died or panicked, and the poison was not cleared since.
-    #[must_use]
-    pub fn is_poisoned(&self) -> bool {
-        self.0.lock().is_poisoned()
-    }
-
-    /// Declares what the lock protects sound again; best done by who holds it.
-    pub fn clear_poison(&self) {
-        self.0.lock().clear_poison();
-    }
-
-    fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ConditionGuard<'a> {
-        ConditionGuard {
-            condition: &self.0,
-            _lock: lock,
-        }
-    }
-}
-
-impl fmt::Debug for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condition").finish_non_exhaustive()
-    }
-}
-
-/// The held lock of a [`Condition`]: dropping it releases it.
-///
-/// Every form of wait releases the lock while it lasts, and has it again when it returns, also with an
-/// error.
-#[must_use = "the lock is released when this is dropped"]
-pub struct ConditionGuard<'a> {
-    condition: &'a ConditionWord,
-    _lock: LockGuard<'a>,
-}
-
-impl ConditionGuard<'_> {
     /// Waits until notified. May end for nothing, where a process was killed.
     ///
     /// # Errors
-    /// [`PoisonError`] where a holder of the lock died or panicked, meanwhile or before.
+    /// [`PoisonError`], with the guard in it, where a holder of the lock died or panicked, meanwhile or
+    /// before.
     ///
     /// # Panics
     /// If the thread holds a thousand locks.
-    pub fn wait(&mut self) -> Result<(), PoisonError<()>> {
-        told(self.wait_until(Deadline::NEVER), ())
+    pub fn wait<G: Guard>(&self, guard: G) -> Result<G, PoisonError<G>> {
+        let (guard, held, _) = self.wait_until(guard, Deadline::NEVER);
+        held.with(guard)
     }
 
-    /// As [`wait`](Self::wait), for no longer than `timeout`, and until the lock is free then. Says
-    /// whether the thread was notified.
+    /// As [`wait`](Self::wait), for no longer than `timeout`, and until the lock is free then.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait), with the answer in it.
+    /// As [`wait`](Self::wait), with the whole answer in it.
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
-    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<bool, PoisonError<bool>> {
-        let (held, notified) = self.wait_until(Deadline::after(timeout));
-        told((held, notified), notified)
+    pub fn wait_timeout<G: Guard>(
+        &self,
+        guard: G,
+        timeout: Duration,
+    ) -> Result<(G, WaitTimeoutResult), PoisonError<(G, WaitTimeoutResult)>> {
+        let (guard, held, notified) = self.wait_until(guard, Deadline::after(timeout));
+        let timed_out = !notified;
+        held.with((guard, WaitTimeoutResult { timed_out }))
     }
 
     /// Waits until `condition`, which is called with the lock held, says `false`.
@@ -192,41 +152,41 @@ impl ConditionGuard<'_> {
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
-    pub fn wait_while(
-        &mut self,
-        mut condition: impl FnMut() -> bool,
-    ) -> Result<(), PoisonError<()>> {
-        while condition() {
-            self.wait()?;
+    pub fn wait_while<G: Guard>(
+        &self,
+        mut guard: G,
+        mut condition: impl FnMut(&mut G::Data) -> bool,
+    ) -> Result<G, PoisonError<G>> {
+        while condition(guard.data()) {
+            guard = self.wait(guard)?;
         }
-        Ok(())
+        Ok(guard)
     }
 
-    /// As [`wait_while`](Self::wait_while), for no longer than `timeout`. Says whether the condition was
-    /// false in the end.
+    /// As [`wait_while`](Self::wait_while), for no longer than `timeout`. Has timed out where the condition
+    /// is true in the end.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait), with that in it.
+    /// As [`wait`](Self::wait), with the whole answer in it.
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
     #[doc(alias = "wait_for")]
-    pub fn wait_timeout_while(
-        &mut self,
+    pub fn wait_timeout_while<G: Guard>(
+        &self,
+        mut guard: G,
         timeout: Duration,
-        mut condition: impl FnMut() -> bool,
-    ) -> Result<bool, PoisonError<bool>> {
+        mut condition: impl FnMut(&mut G::Data) -> bool,
+    ) -> Result<(G, WaitTimeoutResult), PoisonError<(G, WaitTimeoutResult)>> {
         let deadline = Deadline::after(timeout);
-        while condition() {
-            if deadline.has_passed() {
-                return Ok(false);
+        let mut held = Held::Sound;
+        loop {
+            let timed_out = condition(guard.data());
+            if !timed_out || held != Held::Sound || deadline.has_passed() {
+                return held.with((guard, WaitTimeoutResult { timed_out }));
             }
-            let waited = self.wait_until(deadline);
-            if waited.0 != Held::Sound {
-                return told(waited, !condition());
-            }
+            (guard, held, _) = self.wait_until(guard, deadline);
         }
-        Ok(true)
     }
 
     /// Notifies the thread that has waited longest, of whichever process.
@@ -235,7 +195,7 @@ impl ConditionGuard<'_> {
     /// As [`wait`](Self::wait).
     #[doc(alias = "notify")]
     pub fn notify_one(&self) {
-        self.condition.notify(1);
+        self.0.notify(1);
     }
 
     /// Notifies all that wait.
@@ -243,7 +203,7 @@ impl ConditionGuard<'_> {
     /// # Panics
     /// As [`wait`](Self::wait).
     pub fn notify_all(&self) {
-        self.condition.notify(u32::MAX);
+        self.0.notify(u32::MAX);
     }
 
     /// Notifies the `count` threads that have waited longest, or all if they are fewer; says how many.
@@ -251,25 +211,20 @@ impl ConditionGuard<'_> {
     /// # Panics
     /// As [`wait`](Self::wait).
     pub fn notify_many(&self, count: u32) -> u32 {
-        self.condition.notify(count)
+        self.0.notify(count)
     }
 
-    fn wait_until(&mut self, deadline: Deadline) -> (Held, bool) {
-        // SAFETY: the guard shows that the thread has the lock, and the memory stays mapped while a thread
-        // of this process is in it (`home.rs`). What the guard stands for is not borrowed: `&mut self`.
-        unsafe { self.condition.wait(deadline) }
-    }
-}
-
-fn told<T>((held, _): (Held, bool), answer: T) -> Result<T, PoisonError<T>> {
-    match held {
-        Held::Sound => Ok(answer),
-        Held::Poisoned { owner } => Err(PoisonError::new(answer, owner)),
+    /// Gives what is said to the lock's taker, and whether the thread was notified.
+    fn wait_until<G: Guard>(&self, mut guard: G, deadline: Deadline) -> (G, Held, bool) {
+        // SAFETY: the memory stays mapped while `self` is borrowed, and while a thread of this process is in
+        // it (`home.rs`).
+        let waited = unsafe { self.0.wait(&mut guard, deadline, G::release, G::retake) };
+        (guard, waited.0, waited.1)
     }
 }
 
-impl fmt::Debug for ConditionGuard<'_> {
+impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConditionGuard").finish_non_exhaustive()
+        f.debug_struct("Condition").finish_non_exhaustive()
     }
 }

@@ -61,7 +61,7 @@ pub use bell::Bells;
 #[cfg(not(loom))]
 pub use block::Block;
 #[cfg(not(loom))]
-pub use condition::{Condition, ConditionGuard};
+pub use condition::{Condition, Guard, WaitTimeoutResult};
 #[cfg(not(loom))]
 pub use event::Event;
 #[cfg(not(loom))]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use multiproc_sync::{Deadline, Held, LockTimeoutError, Permits, PoisonError, Taken, TryLockError};
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Guard, Release, nothing};
 use crate::home::{Primitive, Shared};
 
 /// A lock shared by processes, that protects whatever its users agree on.
@@ -186,20 +187,43 @@ impl<'a> LockGuard<'a> {
             panicking: thread::panicking(),
             thread: PhantomData,
         };
-        match taken.held() {
-            Held::Sound => Ok(guard),
-            Held::Poisoned { owner } => {
-                // Told once. Killed before this, the next is told of this process.
-                permits.clear_poison();
-                Err(PoisonError::new(guard, owner))
-            }
+        guard.told().with(guard)
+    }
+
+    /// What is said to the taker: of a death, once. Killed before this, the next is told of this process.
+    fn told(&self) -> Held {
+        if self.taken.held() != Held::Sound {
+            self.permits.clear_poison();
         }
+        self.taken.held()
     }
 
     /// Leaves the lock held: until [`Lock::release`], or until this thread ends.
     pub fn keep(self) {
         #[expect(clippy::mem_forget, reason = "nothing but the release is in it")]
         std::mem::forget(self);
+    }
+}
+
+impl Release for LockGuard<'_> {
+    fn release(&mut self) {
+        // SAFETY: the lock protects nothing that this crate knows of.
+        unsafe { self.permits.give_back(1, Some(self.taken)) };
+    }
+
+    fn retake(&mut self) -> Held {
+        // SAFETY: as in `Lock::take`.
+        let taken = unsafe { self.permits.take(1, true, Deadline::NEVER) };
+        self.taken = taken.expect("a wait without end timed out");
+        self.told()
+    }
+}
+
+impl Guard for LockGuard<'_> {
+    type Data = ();
+
+    fn data(&mut self) -> &mut () {
+        nothing()
     }
 }
 

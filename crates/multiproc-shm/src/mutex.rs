@@ -6,10 +6,11 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use bytemuck::Pod;
-use multiproc_sync::{LockTimeoutError, PoisonError, TryLockError};
+use multiproc_sync::{Held, LockTimeoutError, PoisonError, TryLockError};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::array::{ArrayGuard, SharedArray};
+use crate::condition::{Guard, Release};
 
 /// A value in shared memory that one thread at a time has, of whichever process: the standard library's
 /// mutex, between processes. [`SharedValue`] is its name for those who come from Python.
@@ -205,6 +206,24 @@ impl<T: Pod> Deref for MutexGuard<'_, T> {
 impl<T: Pod> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0[0]
+    }
+}
+
+impl<T> Release for MutexGuard<'_, T> {
+    fn release(&mut self) {
+        self.0.release();
+    }
+
+    fn retake(&mut self) -> Held {
+        self.0.retake()
+    }
+}
+
+impl<T: Pod> Guard for MutexGuard<'_, T> {
+    type Data = T;
+
+    fn data(&mut self) -> &mut T {
+        self
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use multiproc_sync::{Deadline, Held, LockTimeoutError, PoisonError, ReentrantWord, TryLockError};
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Guard, Release, nothing};
 use crate::home::{Primitive, Shared};
 
 /// A lock shared by processes that the thread which holds it may take again.
@@ -143,6 +144,8 @@ impl fmt::Debug for RLock {
 #[must_use = "the lock is released when this is dropped"]
 pub struct RLockGuard<'a> {
     lock: &'a ReentrantWord,
+    /// How often the lock was taken when it was last released under the guard.
+    depth: u32,
     /// Whether a panic was already under way.
     panicking: bool,
     /// Not `Send`: the lock is the thread's.
@@ -154,15 +157,32 @@ impl<'a> RLockGuard<'a> {
         lock: &'a ReentrantWord,
         held: Held,
     ) -> Result<RLockGuard<'a>, PoisonError<RLockGuard<'a>>> {
-        let guard = RLockGuard {
+        held.with(RLockGuard {
             lock,
             panicking: thread::panicking(),
+            depth: 1,
             thread: PhantomData,
-        };
-        match held {
-            Held::Sound => Ok(guard),
-            Held::Poisoned { owner } => Err(PoisonError::new(guard, owner)),
-        }
+        })
+    }
+}
+
+impl Release for RLockGuard<'_> {
+    fn release(&mut self) {
+        // SAFETY: the lock protects nothing that this crate knows of.
+        self.depth = unsafe { self.lock.release() };
+    }
+
+    fn retake(&mut self) -> Held {
+        // SAFETY: as in `RLock::take`.
+        unsafe { self.lock.retake(self.depth) }
+    }
+}
+
+impl Guard for RLockGuard<'_> {
+    type Data = ();
+
+    fn data(&mut self) -> &mut () {
+        nothing()
     }
 }
 

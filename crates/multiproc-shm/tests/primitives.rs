@@ -228,64 +228,131 @@ fn an_event_is_seen_by_all() {
 #[test]
 fn a_condition_notifies_as_many_as_asked() {
     let oracle = oracle();
-    let (condition, arrived) = (Condition::new().unwrap(), Semaphore::new(0).unwrap());
-    let done = Semaphore::new(0).unwrap();
-    let wait = |(condition, arrived, done): (Condition, Semaphore, Semaphore)| {
-        let mut held = condition.lock().unwrap();
+    let (condition, lock) = (Condition::new().unwrap(), Lock::new().unwrap());
+    let (arrived, done) = (Semaphore::new(0).unwrap(), Semaphore::new(0).unwrap());
+    let wait = |(condition, lock, arrived, done): (Condition, Lock, Semaphore, Semaphore)| {
+        let held = lock.lock().unwrap();
         arrived.release();
-        let notified = held.wait_timeout(LIMIT).unwrap();
+        let (_held, result) = condition.wait_timeout(held, LIMIT).unwrap();
         done.release();
-        notified
+        !result.timed_out()
     };
-    let handles = (condition.clone(), arrived.clone(), done.clone());
+    let handles = (
+        condition.clone(),
+        lock.clone(),
+        arrived.clone(),
+        done.clone(),
+    );
     let children: Vec<_> = (0..3)
         .map(|_| Process::spawn(wait, handles.clone()).unwrap())
         .collect();
     (0..3).for_each(|_| arrived.acquire().forget());
-    condition.lock().unwrap().notify_one();
+    drop(lock.lock().unwrap()); // until the last has released it
+    condition.notify_one();
     assert!(
         done.acquire_timeout(LIMIT)
             .map(|done| done.forget())
             .is_some()
     );
     assert!(done.acquire_timeout(SOON).is_none(), "two were notified");
-    assert_eq!(condition.lock().unwrap().notify_many(9), 2);
+    assert_eq!(condition.notify_many(9), 2);
     for child in children {
         assert!(join(child));
     }
-    let mut held = condition.lock().unwrap();
-    assert!(!held.wait_timeout(SOON).unwrap());
-    assert!(!held.wait_timeout_while(SOON, || true).unwrap());
-    assert!(held.wait_timeout_while(Duration::ZERO, || false).unwrap());
-    assert!(condition.try_lock().is_err());
+    let held = lock.lock().unwrap();
+    let (held, late) = condition.wait_timeout(held, SOON).unwrap();
+    assert!(late.timed_out() && lock.is_locked());
+    let (held, late) = condition.wait_timeout_while(held, SOON, |()| true).unwrap();
+    assert!(late.timed_out());
+    let at_once = condition.wait_timeout_while(held, Duration::ZERO, |()| false);
+    let (held, at_once) = at_once.unwrap();
+    assert!(!at_once.timed_out());
     drop((held, handles));
-    drop((condition, arrived, done));
+    drop((condition, lock, arrived, done));
+    oracle.finish();
+}
+
+/// Two conditions of one lock, whichever kind it is: who waits has the data again when it goes on.
+#[test]
+fn a_condition_goes_with_any_lock() {
+    let oracle = oracle();
+    let (items, taken) = (Condition::new().unwrap(), Condition::new().unwrap());
+    let slot = Mutex::new(0_u32).unwrap();
+    let take = |(slot, items, taken): (Mutex<u32>, Condition, Condition)| {
+        let mut sum = 0;
+        for _ in 0..100 {
+            let held = slot.lock().unwrap();
+            let mut held = items.wait_while(held, |slot| *slot == 0).unwrap();
+            sum += std::mem::take(&mut *held);
+            taken.notify_one();
+        }
+        sum
+    };
+    let child = Process::spawn(take, (slot.clone(), items.clone(), taken.clone())).unwrap();
+    for number in 1..=100 {
+        let held = slot.lock().unwrap();
+        let mut held = taken.wait_while(held, |slot| *slot != 0).unwrap();
+        *held = number;
+        drop(held);
+        items.notify_one();
+    }
+    assert_eq!(join(child), 5_050);
+
+    let array = SharedArray::from_slice(&[0_u8, 0]).unwrap();
+    let nested = RLock::new().unwrap();
+    let set = |(array, nested, items): (SharedArray<u8>, RLock, Condition)| {
+        // Only while the other waits, which has it three times.
+        let _held = nested.lock().unwrap();
+        array.lock().unwrap()[1] = 7;
+        items.notify_all();
+    };
+    let go = || Process::spawn(set, (array.clone(), nested.clone(), items.clone())).unwrap();
+    let held = array.lock().unwrap();
+    let child = go();
+    let mut held = items.wait_while(held, |array| array[1] == 0).unwrap();
+    assert_eq!(*held, [0, 7]);
+    held[1] = 0;
+    drop(held);
+    join(child);
+    let outer = [(); 2].map(|()| nested.lock().unwrap());
+    let inner = nested.lock().unwrap();
+    let child = go();
+    let inner = items.wait_while(inner, |()| array.lock().unwrap()[1] == 0);
+    let inner = inner.unwrap();
+    assert_eq!(nested.depth(), 3);
+    let others = |nested: RLock| nested.try_lock().is_err();
+    assert!(join(Process::spawn(others, nested.clone()).unwrap()));
+    drop((inner, outer));
+    assert_eq!(nested.depth(), 0);
+    join(child);
+    drop((items, taken, slot, array, nested));
     oracle.finish();
 }
 
 #[test]
 fn a_notice_for_a_dead_process_reaches_another() {
     let oracle = oracle();
-    let (condition, arrived) = (Condition::new().unwrap(), Semaphore::new(0).unwrap());
-    fn wait((condition, arrived): (Condition, Semaphore)) {
-        let mut held = condition.lock().unwrap();
+    let (condition, lock) = (Condition::new().unwrap(), Lock::new().unwrap());
+    let arrived = Semaphore::new(0).unwrap();
+    fn wait((condition, lock, arrived): (Condition, Lock, Semaphore)) {
+        let held = lock.lock().unwrap();
         arrived.release();
-        held.wait().unwrap();
+        drop(condition.wait(held).unwrap());
     }
-    let handles = (condition.clone(), arrived.clone());
+    let handles = (condition.clone(), lock.clone(), arrived.clone());
     let [dead, alive] = [(); 2].map(|()| {
         let child = Process::spawn(wait, handles.clone()).unwrap();
         arrived.acquire().forget();
         child
     });
     // Chosen while it is killed, or dead already: it has the lock back in neither case.
-    let held = condition.lock().unwrap();
+    let held = lock.lock().unwrap();
     dead.kill().unwrap();
-    held.notify_one();
+    condition.notify_one();
     drop(held);
     within(LIMIT, move || drop(dead.join()));
     join(alive);
-    drop((condition, arrived, handles));
+    drop((condition, lock, arrived, handles));
     oracle.finish();
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
 use multiproc_shm::{
-    Barrier, Block, Condition, Event, Lock, LockTimeoutError, PoisonError, RwLock, Semaphore,
+    Barrier, Block, Condition, Event, Lock, LockTimeoutError, Mutex, PoisonError, RwLock, Semaphore,
 };
 use multiproc_testkit::{Percentiles, within};
 use serde::{Serialize, de::DeserializeOwned};
@@ -169,44 +169,48 @@ fn a_set_reaches_who_waits() {
 }
 
 /// Waits for a notice and passes it on, for ever.
-fn passes_on(condition: Condition) {
+fn passes_on((condition, lock): (Condition, Mutex<u32>)) {
     loop {
-        let mut held = condition.lock().unwrap_or_else(PoisonError::into_inner);
-        held.wait().unwrap_or_else(PoisonError::into_inner);
-        held.notify_one();
+        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = condition.wait(held).unwrap_or_else(PoisonError::into_inner);
+        condition.notify_one();
+        drop(held);
     }
 }
 
 #[test]
 fn a_notice_reaches_a_waiter() {
-    let condition = Condition::new().unwrap();
-    let lock = || condition.lock().unwrap_or_else(PoisonError::into_inner);
-    let rounds = kill_by_twos(passes_on, &condition, || {
-        let (waits, ready) = (AtomicU32::new(0), AtomicU32::new(0));
+    let (condition, ready) = (Condition::new().unwrap(), Mutex::new(0_u32).unwrap());
+    let lock = || ready.lock().unwrap_or_else(PoisonError::into_inner);
+    let shared = (condition.clone(), ready.clone());
+    let rounds = kill_by_twos(passes_on, &shared, || {
+        let waits = AtomicU32::new(0);
+        *lock() = 0;
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
                 let mut held = lock();
                 waits.store(1, Release);
-                while ready.load(Acquire) == 0 {
-                    let waited = held.wait_timeout(LIMIT);
-                    let notified = waited.unwrap_or_else(PoisonError::into_inner);
-                    assert!(notified, "a notice was lost");
+                while *held == 0 {
+                    let waited = condition.wait_timeout(held, LIMIT);
+                    let (guard, result) = waited.unwrap_or_else(PoisonError::into_inner);
+                    assert!(!result.timed_out(), "a notice was lost");
+                    held = guard;
                 }
             });
             while waits.load(Acquire) == 0 {
                 std::thread::yield_now();
             }
-            let held = lock();
-            condition.clear_poison();
-            ready.store(1, Release);
-            held.notify_one();
+            let mut held = lock();
+            ready.clear_poison();
+            *held = 1;
             drop(held);
+            condition.notify_one();
             while !waiter.is_finished() {
                 // One that had been told died with the lock, before it passed it on.
-                if condition.is_poisoned() {
-                    let held = lock();
-                    condition.clear_poison();
-                    held.notify_one();
+                if ready.is_poisoned() {
+                    let _held = lock();
+                    ready.clear_poison();
+                    condition.notify_one();
                 }
                 std::thread::yield_now();
             }

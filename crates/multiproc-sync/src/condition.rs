@@ -1,4 +1,5 @@
-//! A condition: a lock, and who waits, having released it, until a holder of the lock notifies them.
+//! A condition: who waits, having released a lock, until somebody who has changed what it protects notifies
+//! them. The lock is anybody's: how it is released and taken is the caller's to say.
 //!
 //! # State
 //!
@@ -10,8 +11,9 @@
 //!
 //! # Invariants
 //!
-//! 1. `STATE` becomes `WAITING` while its thread holds the lock, so no notification comes between the
-//!    decision to wait and the wait.
+//! 1. `STATE` becomes `WAITING` while its thread holds the lock. So what is changed under the lock after the
+//!    decision to wait is followed by a notice that finds the thread here, whether the notifier still has
+//!    the lock or not.
 //! 2. Who is chosen is the one that has waited longest and is alive.
 //! 3. Who is chosen keeps its slot until it holds the lock again. If it dies before, whoever reaps the slot
 //!    chooses another. If it dies after, it dies with the lock, and the next holder is told so.
@@ -40,21 +42,18 @@
 
 #![expect(
     unsafe_code,
-    reason = "to take a lock is to promise something about memory"
+    reason = "a slot of the table is in a thread's list until it is left"
 )]
 
 use crate::gate::Gate;
-use crate::lock::{Held, LockWord};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{AtomicU32, Deadline, Woken, spin_loop};
 use crate::table::{Slot, Table};
 
-/// A lock and who waits for notice, in memory that processes share; all zeroes is an unlocked one for
-/// which nobody waits.
+/// Who waits for notice, in memory that processes share; all zeroes is one for which nobody waits.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ConditionWord {
-    lock: LockWord,
     gate: Gate,
     tickets: AtomicU32,
     table: Table,
@@ -67,25 +66,24 @@ const WAITING: u32 = 1;
 const NOTIFIED: u32 = 2;
 
 impl ConditionWord {
-    /// The lock, which is to be held by who waits and who notifies.
-    #[must_use]
-    pub fn lock(&self) -> &LockWord {
-        &self.lock
-    }
-
-    /// Releases the lock, which the calling thread holds, waits until it is notified or the deadline has
-    /// passed, and takes the lock again, however long that takes. Gives what is said to its taker, and
-    /// whether the thread was notified.
+    /// Has the calling thread, which holds `lock`, `release` it, wait until it is notified or the deadline
+    /// has passed, and `retake` it. Gives what that gives, and whether the thread was notified.
     ///
     /// No more than 126 threads wait at a time: one more is told at once that it was notified.
     ///
     /// # Panics
-    /// As [`LockWord::lock`].
+    /// If the platform has no robust words, or the thread holds too many locks; or where one of the
+    /// functions does, and then the thread may be notified in vain until it ends.
     ///
     /// # Safety
-    /// As [`LockWord::lock`]; and what the lock protects is not accessed on the strength of having held it
-    /// before.
-    pub unsafe fn wait(&self, deadline: Deadline) -> (Held, bool) {
+    /// The memory stays mapped at this address until this returns, or the calling thread has ended.
+    pub unsafe fn wait<L, R>(
+        &self,
+        lock: &mut L,
+        deadline: Deadline,
+        release: impl FnOnce(&mut L),
+        retake: impl FnOnce(&mut L) -> R,
+    ) -> (R, bool) {
         // SAFETY: left before this returns, here and below.
         let inside = unsafe { self.gate.enter_now() };
         self.reap();
@@ -98,17 +96,14 @@ impl ConditionWord {
             slot.note(STATE).store(WAITING, Relaxed);
         }
         drop(inside);
-        // SAFETY: passed on to the caller.
-        unsafe { self.lock.unlock() };
+        release(lock);
         match slot {
             Some(slot) => self.sleep(slot, deadline),
             None => spin_loop(),
         }
-        // SAFETY: passed on to the caller.
-        let held = unsafe { self.lock.lock(Deadline::NEVER) };
-        let held = held.expect("the thread released the lock before it waited");
+        let retaken = retake(lock);
         let Some(slot) = slot else {
-            return (held, true);
+            return (retaken, true);
         };
         // SAFETY: as above.
         let _inside = unsafe { self.gate.enter_now() };
@@ -116,15 +111,16 @@ impl ConditionWord {
         let notified = slot.note(STATE).load(Relaxed) == NOTIFIED;
         slot.note(STATE).store(0, Relaxed);
         slot.leave();
-        (held, notified)
+        (retaken, notified)
     }
 
     /// Notifies the `most` who have waited longest, or all if they are fewer. Says how many.
     ///
-    /// The calling thread is to hold the lock: else some who are about to wait may miss it.
+    /// What they wait for is to be changed under the lock, before this: else one that is about to wait may
+    /// miss it.
     ///
     /// # Panics
-    /// As [`LockWord::lock`].
+    /// If the platform has no robust words, or the thread holds too many locks.
     pub fn notify(&self, most: u32) -> u32 {
         // SAFETY: left before this returns.
         let _inside = unsafe { self.gate.enter_now() };
@@ -146,9 +142,7 @@ impl ConditionWord {
     /// Whether a thread of this process is in the memory's lists: it must stay mapped then.
     #[must_use]
     pub fn is_used_by_this_process(&self) -> bool {
-        self.lock.is_held_by_this_process()
-            || self.gate.is_held_by_this_process()
-            || self.table.is_used_by_this_process()
+        self.gate.is_held_by_this_process() || self.table.is_used_by_this_process()
     }
 
     /// Until the slot is notified or the deadline has passed.
@@ -196,11 +190,10 @@ impl ConditionWord {
     }
 }
 
-/// An unlocked one, for memory of this process: shared memory has them as zeroes.
+/// One for which nobody waits, for memory of this process: shared memory has them as zeroes.
 impl Default for ConditionWord {
     fn default() -> ConditionWord {
         ConditionWord {
-            lock: LockWord::default(),
             gate: Gate::new(),
             tickets: AtomicU32::new(0),
             table: Table::new(),

@@ -99,21 +99,44 @@ impl LockWord {
 
 impl<'a> LockGuard<'a> {
     fn new(lock: &'a LockWord, held: Held) -> Result<LockGuard<'a>, PoisonError<LockGuard<'a>>> {
-        let guard = LockGuard {
+        held.with(LockGuard {
             lock,
             panicking: thread::panicking(),
             thread: PhantomData,
-        };
-        match held {
-            Held::Sound => Ok(guard),
-            Held::Poisoned { owner } => Err(PoisonError::new(guard, owner)),
+        })
+    }
+
+    /// Releases the lock under the guard, until [`retake`](Self::retake). Dropped in between, the guard
+    /// does nothing.
+    ///
+    /// # Safety
+    /// As [`LockWord::unlock`].
+    pub unsafe fn release(&mut self) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.lock.unlock() };
+    }
+
+    /// Takes the lock that was [released](Self::release), however long it takes. Says what is said to its
+    /// taker.
+    ///
+    /// # Panics
+    /// As [`LockWord::guard`].
+    ///
+    /// # Safety
+    /// As [`LockWord::guard`].
+    pub unsafe fn retake(&mut self) -> Held {
+        // SAFETY: passed on to the caller.
+        match unsafe { self.lock.lock(Deadline::NEVER) } {
+            Ok(held) => held,
+            Err(error) => panic!("{error}"),
         }
     }
 }
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        if !self.panicking && thread::panicking() {
+        // A forked child has its parent's guards, but not its locks.
+        if !self.panicking && thread::panicking() && self.lock.is_mine() {
             self.lock.poison();
         }
         // SAFETY: what the guard gave access to is borrowed from it, and it ends here.

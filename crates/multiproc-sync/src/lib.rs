@@ -16,7 +16,7 @@
 //!   release, and reader-writer locks are made.
 //! - [`ReentrantWord`]: a lock that its holder may take again.
 //! - [`BarrierWord`]: where some wait for each other.
-//! - [`ConditionWord`]: a lock, and who waits for notice from its holder.
+//! - [`ConditionWord`]: who waits for notice, having released a lock.
 //! - [`EventWord`]: set or not, and who waits for it to be.
 //! - [`OnceWord`]: something that only the first does.
 //! - [`Deadline`]: until when to wait.

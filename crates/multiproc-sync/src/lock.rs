@@ -88,6 +88,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::poison::PoisonError;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
     AtomicU32, Deadline, OWNER_DIED, RobustWord, THREAD_ID, WAITERS, Woken, futex, process_id,
@@ -140,6 +141,19 @@ pub enum Held {
         /// The holder's process id; `None` where it died too early to leave it.
         owner: Option<u32>,
     },
+}
+
+impl Held {
+    /// What was taken, in an error where it may have been left half changed.
+    ///
+    /// # Errors
+    /// [`PoisonError`] where a holder died or panicked.
+    pub fn with<T>(self, taken: T) -> Result<T, PoisonError<T>> {
+        match self {
+            Held::Sound => Ok(taken),
+            Held::Poisoned { owner } => Err(PoisonError::new(taken, owner)),
+        }
+    }
 }
 
 /// Why a lock was not taken.

@@ -90,6 +90,35 @@ impl ReentrantWord {
         }
     }
 
+    /// Releases the lock however often the calling thread has it, and says how often that was.
+    ///
+    /// # Safety
+    /// As [`LockWord::unlock`].
+    pub unsafe fn release(&self) -> u32 {
+        let depth = self.depth();
+        // SAFETY: passed on to the caller.
+        unsafe { self.lock.unlock() };
+        depth
+    }
+
+    /// Takes the lock as often as it was [released](Self::release), however long it takes.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock), and if the thread has it.
+    ///
+    /// # Safety
+    /// As [`LockWord::lock`].
+    pub unsafe fn retake(&self, depth: u32) -> Held {
+        // SAFETY: passed on to the caller.
+        match unsafe { self.lock.lock(Deadline::NEVER) } {
+            Ok(held) => {
+                self.depth.store(depth, Relaxed);
+                held
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// How often the calling thread has it.
     #[must_use]
     pub fn depth(&self) -> u32 {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use loom::sync::mpsc::channel;
 use multiproc_sync::primitive::futex;
-use multiproc_sync::{ConditionWord, Deadline, Held};
+use multiproc_sync::{ConditionWord, Deadline, Held, LockWord};
 
 use modelled::{at_every_step, explore, go, join, victim};
 
-/// A condition, and whether what is waited for has come.
+/// A condition and a lock, and whether what is waited for has come.
 struct Shared {
+    lock: LockWord,
     condition: ConditionWord,
     ready: UnsafeCell<bool>,
 }
@@ -27,6 +28,7 @@ unsafe impl Sync for Shared {}
 impl Shared {
     fn new() -> Arc<Shared> {
         Arc::new(Shared {
+            lock: LockWord::default(),
             condition: ConditionWord::default(),
             ready: UnsafeCell::new(false),
         })
@@ -34,12 +36,12 @@ impl Shared {
 
     fn lock(&self) -> Held {
         // SAFETY: each thread has its own share of the memory.
-        unsafe { self.condition.lock().lock(Deadline::NEVER) }.unwrap()
+        unsafe { self.lock.lock(Deadline::NEVER) }.unwrap()
     }
 
     fn unlock(&self) {
         // SAFETY: each caller is done with `ready`.
-        unsafe { self.condition.lock().unlock() };
+        unsafe { self.lock.unlock() };
     }
 
     fn is_ready(&self) -> bool {
@@ -49,11 +51,19 @@ impl Shared {
         })
     }
 
+    /// Waits once, having the lock before and after. Says whether it was notified.
+    fn wait_until(&self, deadline: Deadline) -> bool {
+        let (mut it, condition) = (self, &self.condition);
+        // SAFETY: as in `lock`.
+        let (_, notified): (Held, bool) =
+            unsafe { condition.wait(&mut it, deadline, |it| it.unlock(), |it| it.lock()) };
+        notified
+    }
+
     fn wait(&self) {
         let _: Held = self.lock();
         while !self.is_ready() {
-            // SAFETY: as in `lock`.
-            let _: (Held, bool) = unsafe { self.condition.wait(Deadline::NEVER) };
+            self.wait_until(Deadline::NEVER);
         }
         self.unlock();
     }
@@ -95,13 +105,9 @@ fn a_notice_for_one_passes_by_who_is_late() {
         let shared = Shared::new();
         let hasty = go(&shared, |shared| {
             let _: Held = shared.lock();
-            if !shared.is_ready() {
-                // SAFETY: as in `lock`.
-                let (_, notified) = unsafe { shared.condition.wait(Deadline::now()) };
-                // What it was given it passes on.
-                if notified {
-                    shared.condition.notify(1);
-                }
+            // What it was given it passes on.
+            if !shared.is_ready() && shared.wait_until(Deadline::now()) {
+                shared.condition.notify(1);
             }
             shared.unlock();
         });
@@ -122,7 +128,7 @@ fn a_waiter_dies(steps: u32) -> bool {
     join([mortal]);
     let came_through = told.recv().unwrap();
     // Who was told holds the lock: alive, it came through, and dead, the lock says so.
-    if came_through || shared.condition.lock().is_poisoned() {
+    if came_through || shared.lock.is_poisoned() {
         shared.announce(1);
     }
     join([other]);
