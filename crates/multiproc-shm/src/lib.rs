@@ -1,11 +1,10 @@
 //! Shared arrays and values, and rings, in memory that processes share.
 //!
-//! - [`SharedArray`] and [`Mutex`]: elements, or a value, behind a lock that survives the death of its
-//!   holder. A handle is a serde value and travels in arguments, results and messages. [`SharedValue`] is
-//!   another name for `Mutex`.
-//! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`]: Python's,
-//!   and [`RwLock`], [`Once`]:
-//!   without data. What a process holds comes back when it is killed, and nobody is left waiting.
+//! - [`SharedArray`], [`Mutex`], [`RwLock`]: elements, or a value, behind a lock that survives the death of
+//!   its holder. A handle is a serde value and travels in arguments, results and messages. [`SharedValue`]
+//!   is another name for `Mutex`.
+//! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`], as in
+//!   Python, and [`Once`]. What a process holds comes back when it is killed, and nobody is left waiting.
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
 //! - [`Lane`]: two rings and a death word, between a parent and a worker; [`Bells`]: by which many
 //!   processes wake one; [`Block`]: plain shared memory to build on.
@@ -77,6 +76,6 @@ pub use once::{Once, OnceState};
 #[cfg(not(loom))]
 pub use rlock::{RLock, RLockGuard};
 #[cfg(not(loom))]
-pub use rwlock::{ReadGuard, RwLock, WriteGuard};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(loom))]
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};

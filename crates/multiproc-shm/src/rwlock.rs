@@ -1,73 +1,86 @@
-//! Reader-writer locks without data.
+//! Reader-writer locks: a value that many processes see at a time, or one changes.
 
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
 use std::thread;
 use std::time::Duration;
 
-use multiproc_sync::{Deadline, Held, LockTimeoutError, Permits, PoisonError, Taken, TryLockError};
-use serde::{Deserialize, Serialize};
+use bytemuck::Pod;
+use multiproc_sync::{Deadline, LockTimeoutError, Permits, PoisonError, Taken, TryLockError};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::home::{Primitive, Shared};
 
 /// How many permits a writer takes; a reader takes one.
 const ALL: u32 = i32::MAX.cast_unsigned();
 
-/// A lock shared by processes that many may have to read, or one to write, whatever its users agree on.
+/// A value in shared memory that many may read at a time, or one change, of whichever process: the standard
+/// library's reader-writer lock, between processes.
 ///
 /// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
-/// lock. Readers and writers are served in the order of arrival, so neither starve.
+/// lock and the same data. Readers and writers are served in the order of arrival, so neither starve.
 ///
 /// ```
 /// use multiproc_shm::RwLock;
 ///
-/// let lock = RwLock::new()?;
-/// let (one, two) = (lock.read().unwrap(), lock.try_read().unwrap());
-/// assert!(lock.try_write().is_err());
+/// let limits = RwLock::new([10, 20])?;
+/// let (one, two) = (limits.read().unwrap(), limits.try_read().unwrap());
+/// assert_eq!((one[1], two[0]), (20, 10));
+/// assert!(limits.try_write().is_err());
 /// drop((one, two));
-/// let alone = lock.write().unwrap();
-/// assert!(lock.try_read().is_err());
-/// # drop(alone);
+/// limits.write().unwrap()[1] = 30;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # What can be in it
+///
+/// As in a [`Mutex`](crate::Mutex): types without padding, of which every pattern of bytes is a value. With
+/// `()` it is a lock for whatever its users agree on. A `Mutex` is several times as fast where reading is
+/// short.
 ///
 /// # When a process dies
 ///
 /// A reader that is killed no longer reads. A writer that is killed or panics leaves the lock poisoned:
 /// readers and writers get `Err(PoisonError)` with the guard in it until
-/// [`clear_poison`](Self::clear_poison). A thread that ends gives back what it has.
+/// [`clear_poison`](Self::clear_poison). A reader that panics leaves no poison.
 ///
 /// # Differences from Python
 ///
 /// `multiprocessing` has no such lock. No more than 126 threads read at a time; the next waits.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RwLock(Shared<RwPermits>);
+pub struct RwLock<T: Pod>(Shared<RwCell<T>>);
 
-/// A permit for each reader, all for a writer.
-#[repr(transparent)]
-pub(crate) struct RwPermits(Permits);
+/// A permit for each reader, all for a writer; and what they are permits for.
+#[repr(C)]
+pub(crate) struct RwCell<T> {
+    permits: Permits,
+    value: UnsafeCell<T>,
+}
 
-// SAFETY: atomics only, and new as zeroes; the permits are added by `RwLock::new`.
-unsafe impl Primitive for RwPermits {
+// SAFETY: `Permits` is atomics only, and new as zeroes, the permits being added by `RwLock::new`; of a
+// `Pod` any bytes are a value, and in the cell, accessed by who has permits only, others may change it.
+unsafe impl<T: Pod> Primitive for RwCell<T> {
     const KIND: u32 = 23;
 
     fn is_used_by_this_process(&self) -> bool {
-        self.0.is_used_by_this_process()
+        self.permits.is_used_by_this_process()
     }
 }
 
-impl RwLock {
-    /// A lock that nobody has.
+impl<T: Pod> RwLock<T> {
+    /// A lock that nobody has, with `value` in it.
     ///
     /// # Errors
     /// Where there is no memory for it, or too many files are open.
-    pub fn new() -> io::Result<RwLock> {
-        let lock = RwLock(Shared::create()?);
-        lock.0.0.give(ALL, ALL);
-        Ok(lock)
+    pub fn new(value: T) -> io::Result<RwLock<T>> {
+        let lock: Shared<RwCell<T>> = Shared::create()?;
+        // SAFETY: inside the segment, which is fresh and nobody else's yet.
+        unsafe { lock.value.get().write(value) };
+        lock.permits.give(ALL, ALL);
+        Ok(RwLock(lock))
     }
 
     /// Waits until nobody has the lock to write, nor waited for that before, and takes it to read.
@@ -78,7 +91,7 @@ impl RwLock {
     /// # Panics
     /// If the calling thread has the lock already, and might wait for itself; or if it holds a thousand
     /// others.
-    pub fn read(&self) -> Result<ReadGuard<'_>, PoisonError<ReadGuard<'_>>> {
+    pub fn read(&self) -> Result<RwLockReadGuard<'_, T>, PoisonError<RwLockReadGuard<'_, T>>> {
         self.reader(Deadline::NEVER)
             .expect("a wait without end timed out")
     }
@@ -91,10 +104,10 @@ impl RwLock {
     ///
     /// # Panics
     /// If the thread holds a thousand locks.
-    pub fn try_read(&self) -> Result<ReadGuard<'_>, TryLockError<ReadGuard<'_>>> {
+    pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T>, TryLockError<RwLockReadGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        match unsafe { self.0.0.try_take(1, false) } {
-            Some(taken) => Ok(ReadGuard::new(&self.0.0, taken)?),
+        match unsafe { self.0.permits.try_take(1, false) } {
+            Some(taken) => Ok(RwLockReadGuard::new(&self.0, taken)?),
             None => Err(TryLockError::WouldBlock),
         }
     }
@@ -110,7 +123,7 @@ impl RwLock {
     pub fn read_timeout(
         &self,
         timeout: Duration,
-    ) -> Result<ReadGuard<'_>, LockTimeoutError<ReadGuard<'_>>> {
+    ) -> Result<RwLockReadGuard<'_, T>, LockTimeoutError<RwLockReadGuard<'_, T>>> {
         match self.reader(Deadline::after(timeout)) {
             Some(taken) => Ok(taken?),
             None => Err(LockTimeoutError::TimedOut),
@@ -124,7 +137,7 @@ impl RwLock {
     ///
     /// # Panics
     /// As [`read`](Self::read).
-    pub fn write(&self) -> Result<WriteGuard<'_>, PoisonError<WriteGuard<'_>>> {
+    pub fn write(&self) -> Result<RwLockWriteGuard<'_, T>, PoisonError<RwLockWriteGuard<'_, T>>> {
         self.writer(Deadline::NEVER)
             .expect("a wait without end timed out")
     }
@@ -136,10 +149,12 @@ impl RwLock {
     ///
     /// # Panics
     /// As [`try_read`](Self::try_read).
-    pub fn try_write(&self) -> Result<WriteGuard<'_>, TryLockError<WriteGuard<'_>>> {
+    pub fn try_write(
+        &self,
+    ) -> Result<RwLockWriteGuard<'_, T>, TryLockError<RwLockWriteGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        match unsafe { self.0.0.try_take(ALL, true) } {
-            Some(taken) => Ok(WriteGuard::new(&self.0.0, taken)?),
+        match unsafe { self.0.permits.try_take(ALL, true) } {
+            Some(taken) => Ok(RwLockWriteGuard::new(&self.0, taken)?),
             None => Err(TryLockError::WouldBlock),
         }
     }
@@ -154,7 +169,7 @@ impl RwLock {
     pub fn write_timeout(
         &self,
         timeout: Duration,
-    ) -> Result<WriteGuard<'_>, LockTimeoutError<WriteGuard<'_>>> {
+    ) -> Result<RwLockWriteGuard<'_, T>, LockTimeoutError<RwLockWriteGuard<'_, T>>> {
         match self.writer(Deadline::after(timeout)) {
             Some(taken) => Ok(taken?),
             None => Err(LockTimeoutError::TimedOut),
@@ -164,90 +179,115 @@ impl RwLock {
     /// Whether a writer died or panicked, and the poison was not cleared since.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        self.0.0.is_poisoned()
+        self.0.permits.is_poisoned()
     }
 
     /// Declares what the lock protects sound again; best done by a writer that has repaired it.
     pub fn clear_poison(&self) {
-        self.0.0.clear_poison();
+        self.0.permits.clear_poison();
     }
 
     fn reader(
         &self,
         deadline: Deadline,
-    ) -> Option<Result<ReadGuard<'_>, PoisonError<ReadGuard<'_>>>> {
+    ) -> Option<Result<RwLockReadGuard<'_, T>, PoisonError<RwLockReadGuard<'_, T>>>> {
         self.refuse_a_second();
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.0.take(1, false, deadline) }?;
-        Some(ReadGuard::new(&self.0.0, taken))
+        let taken = unsafe { self.0.permits.take(1, false, deadline) }?;
+        Some(RwLockReadGuard::new(&self.0, taken))
     }
 
     fn writer(
         &self,
         deadline: Deadline,
-    ) -> Option<Result<WriteGuard<'_>, PoisonError<WriteGuard<'_>>>> {
+    ) -> Option<Result<RwLockWriteGuard<'_, T>, PoisonError<RwLockWriteGuard<'_, T>>>> {
         self.refuse_a_second();
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.0.take(ALL, true, deadline) }?;
-        Some(WriteGuard::new(&self.0.0, taken))
+        let taken = unsafe { self.0.permits.take(ALL, true, deadline) }?;
+        Some(RwLockWriteGuard::new(&self.0, taken))
     }
 
     fn refuse_a_second(&self) {
         assert!(
-            self.0.0.mine() == 0,
+            self.0.permits.mine() == 0,
             "this thread has the lock already and might wait for itself"
         );
     }
 }
 
-impl fmt::Debug for RwLock {
+impl<T: Pod> Clone for RwLock<T> {
+    /// One more handle to the same lock.
+    fn clone(&self) -> RwLock<T> {
+        RwLock(self.0.clone())
+    }
+}
+
+impl<T: Pod> Serialize for RwLock<T> {
+    /// One more handle, for the receiver of the message. An error in any other format.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Pod> Deserialize<'de> for RwLock<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Shared::deserialize(deserializer).map(RwLock)
+    }
+}
+
+impl<T: Pod> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLock").finish_non_exhaustive()
+        f.debug_struct("RwLock")
+            .field("type", &std::any::type_name::<T>())
+            .finish_non_exhaustive()
     }
 }
 
-fn told<G>(guard: G, taken: Taken) -> Result<G, PoisonError<G>> {
-    match taken.held() {
-        Held::Sound => Ok(guard),
-        Held::Poisoned { owner } => Err(PoisonError::new(guard, owner)),
-    }
-}
-
-/// An [`RwLock`] held to read, until dropped.
+/// What is in an [`RwLock`], to read, until dropped changed by nobody.
 #[must_use = "the lock is released when this is dropped"]
-pub struct ReadGuard<'a> {
-    permits: &'a Permits,
+pub struct RwLockReadGuard<'a, T> {
+    cell: &'a RwCell<T>,
     /// Not `Send`: the permit is the thread's.
     thread: PhantomData<MutexGuard<'a, ()>>,
 }
 
-impl<'a> ReadGuard<'a> {
-    fn new(
-        permits: &'a Permits,
-        taken: Taken,
-    ) -> Result<ReadGuard<'a>, PoisonError<ReadGuard<'a>>> {
+// SAFETY: shared access gives `&T` only, which may be shared where `T: Sync`. It is not `Send`.
+unsafe impl<T: Sync> Sync for RwLockReadGuard<'_, T> {}
+
+impl<'a, T> RwLockReadGuard<'a, T> {
+    fn new(cell: &'a RwCell<T>, taken: Taken) -> Result<Self, PoisonError<Self>> {
         let thread = PhantomData;
-        told(ReadGuard { permits, thread }, taken)
+        taken.held().with(RwLockReadGuard { cell, thread })
     }
 }
 
-impl Drop for ReadGuard<'_> {
+impl<T: Pod> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: mapped as long as the guard; any bytes are a `T`; and nobody writes while the guard has a
+        // permit.
+        unsafe { &*self.cell.value.get() }
+    }
+}
+
+impl<T> Drop for RwLockReadGuard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: who holds the guard is done.
-        unsafe { self.permits.give_back(1, None) };
+        // SAFETY: what the guard gave access to is borrowed from it, and it ends here.
+        unsafe { self.cell.permits.give_back(1, None) };
     }
 }
 
-impl fmt::Debug for ReadGuard<'_> {
+impl<T: Pod + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadGuard").finish_non_exhaustive()
+        (**self).fmt(f)
     }
 }
 
-/// An [`RwLock`] held to write, until dropped.
+/// What is in an [`RwLock`], until dropped nobody else's.
 #[must_use = "the lock is released when this is dropped"]
-pub struct WriteGuard<'a> {
-    permits: &'a Permits,
+pub struct RwLockWriteGuard<'a, T> {
+    cell: &'a RwCell<T>,
     taken: Taken,
     /// Whether a panic was already under way.
     panicking: bool,
@@ -255,33 +295,48 @@ pub struct WriteGuard<'a> {
     thread: PhantomData<MutexGuard<'a, ()>>,
 }
 
-impl<'a> WriteGuard<'a> {
-    fn new(
-        permits: &'a Permits,
-        taken: Taken,
-    ) -> Result<WriteGuard<'a>, PoisonError<WriteGuard<'a>>> {
-        let guard = WriteGuard {
-            permits,
+// SAFETY: shared access gives `&T` only, which may be shared where `T: Sync`. It is not `Send`.
+unsafe impl<T: Sync> Sync for RwLockWriteGuard<'_, T> {}
+
+impl<'a, T> RwLockWriteGuard<'a, T> {
+    fn new(cell: &'a RwCell<T>, taken: Taken) -> Result<Self, PoisonError<Self>> {
+        taken.held().with(RwLockWriteGuard {
+            cell,
             taken,
             panicking: thread::panicking(),
             thread: PhantomData,
-        };
-        told(guard, taken)
+        })
     }
 }
 
-impl Drop for WriteGuard<'_> {
+impl<T: Pod> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: mapped as long as the guard; any bytes are a `T`; and who has all permits is alone.
+        unsafe { &*self.cell.value.get() }
+    }
+}
+
+impl<T: Pod> DerefMut for RwLockWriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`, and the guard is borrowed mutably.
+        unsafe { &mut *self.cell.value.get() }
+    }
+}
+
+impl<T> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
         if !self.panicking && thread::panicking() {
-            self.permits.poison(self.taken);
+            self.cell.permits.poison(self.taken);
         }
-        // SAFETY: who holds the guard is done.
-        unsafe { self.permits.give_back(ALL, Some(self.taken)) };
+        // SAFETY: as in the reader's.
+        unsafe { self.cell.permits.give_back(ALL, Some(self.taken)) };
     }
 }
 
-impl fmt::Debug for WriteGuard<'_> {
+impl<T: Pod + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteGuard").finish_non_exhaustive()
+        (**self).fmt(f)
     }
 }

@@ -428,17 +428,17 @@ fn a_barrier_is_broken_by_a_death_a_timeout_or_an_abort() {
 #[test]
 fn readers_read_together_and_a_dead_writer_poisons() {
     let oracle = oracle();
-    let (lock, held) = (RwLock::new().unwrap(), Event::new().unwrap());
+    let (lock, held) = (RwLock::new(5_u64).unwrap(), Event::new().unwrap());
     let mine = lock.read().unwrap();
-    let read = |lock: RwLock| (lock.read().is_ok(), lock.try_write().is_err());
+    let read = |lock: RwLock<u64>| (lock.read().is_ok(), lock.try_write().is_err());
     assert_eq!(
         join(Process::spawn(read, lock.clone()).unwrap()),
         (true, true)
     );
-    let late = |lock: RwLock| lock.write_timeout(SOON).is_err();
+    let late = |lock: RwLock<u64>| lock.write_timeout(SOON).is_err();
     assert!(join(Process::spawn(late, lock.clone()).unwrap()));
     drop(mine);
-    fn hold((lock, held, write): (RwLock, Event, bool)) {
+    fn hold((lock, held, write): (RwLock<u64>, Event, bool)) {
         let _guards = if write {
             (None, Some(lock.write().unwrap()))
         } else {
@@ -465,7 +465,12 @@ fn readers_read_together_and_a_dead_writer_poisons() {
     }
     assert!(lock.is_poisoned() && lock.read().is_err());
     lock.clear_poison();
-    drop(lock.read_timeout(SOON).unwrap());
+    assert_eq!(*lock.read_timeout(SOON).unwrap(), 5);
+    *lock.write().unwrap() += 1;
+    let change = |lock: RwLock<u64>| *lock.write_timeout(LIMIT).unwrap() *= 7;
+    join(Process::spawn(change, lock.clone()).unwrap());
+    assert_eq!(*lock.try_read().unwrap(), 42);
+    drop(RwLock::new(()).unwrap().write().unwrap());
     drop((lock, held));
     oracle.finish();
 }

@@ -266,7 +266,7 @@ fn a_barrier_breaks_rather_than_hang() {
     println!("a barrier: {rounds} rounds of two deaths");
 }
 
-fn reads_and_writes((lock, inside): (RwLock, Block)) {
+fn reads_and_writes((lock, inside): (RwLock<u64>, Block)) {
     loop {
         read(&lock, &inside);
         write(&lock, &inside);
@@ -281,14 +281,14 @@ fn taken<G>(result: Result<G, LockTimeoutError<G>>) -> (G, bool) {
     }
 }
 
-fn read(lock: &RwLock, inside: &Block) {
+fn read(lock: &RwLock<u64>, inside: &Block) {
     let (guard, poisoned) = taken(lock.read_timeout(LIMIT));
     let writer = word(inside).load(Acquire);
     assert!(writer == 0 || poisoned, "{writer} writes");
     drop(guard);
 }
 
-fn write(lock: &RwLock, inside: &Block) {
+fn write(lock: &RwLock<u64>, inside: &Block) {
     let (guard, poisoned) = taken(lock.write_timeout(LIMIT));
     let other = word(inside).swap(std::process::id(), AcqRel);
     assert!(other == 0 || poisoned, "{other} writes too");
@@ -300,7 +300,7 @@ fn write(lock: &RwLock, inside: &Block) {
 
 #[test]
 fn a_reader_writer_lock_goes_on() {
-    let (lock, inside) = (RwLock::new().unwrap(), Block::create(4).unwrap());
+    let (lock, inside) = (RwLock::new(5_u64).unwrap(), Block::create(4).unwrap());
     let shared = (lock.clone(), inside.clone());
     let rounds = kill_by_twos(reads_and_writes, &shared, || {
         for _ in 0..50 {

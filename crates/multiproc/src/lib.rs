@@ -38,8 +38,8 @@
 //! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
-//! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`] |
-//! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`RwLock`], [`Semaphore`], [`BoundedSemaphore`] |
+//! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
+//! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
 //! | pass values from one process to another while both run | [`channel()`] |
 //! | pass an open file, socket or pipe to another process | [`Descriptor`] |
