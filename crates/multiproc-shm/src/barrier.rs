@@ -49,10 +49,6 @@ pub struct Barrier {
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for BarrierWord {
     const KIND: u32 = 21;
-
-    fn is_used_by_this_process(&self) -> bool {
-        BarrierWord::is_used_by_this_process(self)
-    }
 }
 
 impl Barrier {

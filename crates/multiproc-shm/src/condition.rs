@@ -62,10 +62,6 @@ pub struct Condition(Shared<ConditionWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for ConditionWord {
     const KIND: u32 = 20;
-
-    fn is_used_by_this_process(&self) -> bool {
-        ConditionWord::is_used_by_this_process(self)
-    }
 }
 
 /// A held lock that a [`Condition`] can release while its thread waits.

@@ -44,11 +44,6 @@ pub struct Event(Shared<EventWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for EventWord {
     const KIND: u32 = 19;
-
-    fn is_used_by_this_process(&self) -> bool {
-        // No call leaves a thread's list with it.
-        false
-    }
 }
 
 impl Event {

@@ -1,17 +1,11 @@
-//! Where a shared primitive lives: a segment of its own, kept mapped as long as it must be.
-//!
-//! # Invariants
-//!
-//! 1. A process maps a primitive once, whatever handles to it arrive (`segment.rs`).
-//! 2. The last handle of a process leaves the memory mapped where a thread of the process is in one of its
-//!    lists: a guard may have been leaked. Handles are given up one at a time, so that one is the last.
+//! Where a shared primitive lives: a segment of its own, which stays mapped as long as a thread of this
+//! process has a word of it in its list (`segment.rs`).
 
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -24,16 +18,11 @@ use crate::segment::{self, Contents, Segment};
 pub(crate) unsafe trait Primitive {
     /// What its segment says it is; each has a number of its own.
     const KIND: u32;
-
-    /// Whether a thread of this process has it in a list, so that it must stay mapped.
-    fn is_used_by_this_process(&self) -> bool;
 }
 
 /// A handle to a primitive in shared memory.
-pub(crate) struct Shared<P: Primitive>(Arc<Home<P>>);
-
-struct Home<P: Primitive> {
-    segment: ManuallyDrop<Arc<Segment>>,
+pub(crate) struct Shared<P> {
+    segment: Arc<Segment>,
     primitive: PhantomData<fn() -> P>,
 }
 
@@ -41,16 +30,16 @@ impl<P: Primitive> Shared<P> {
     pub(crate) fn create() -> io::Result<Shared<P>> {
         Segment::create(Contents::of::<P>(P::KIND, 1)).map(Shared::new)
     }
+}
 
+impl<P> Shared<P> {
     fn new(segment: Arc<Segment>) -> Shared<P> {
-        Shared(Arc::new(Home {
-            segment: ManuallyDrop::new(segment),
-            primitive: PhantomData,
-        }))
+        let primitive = PhantomData;
+        Shared { segment, primitive }
     }
 }
 
-impl<P: Primitive> Deref for Home<P> {
+impl<P: Primitive> Deref for Shared<P> {
     type Target = P;
 
     fn deref(&self) -> &P {
@@ -60,37 +49,15 @@ impl<P: Primitive> Deref for Home<P> {
     }
 }
 
-impl<P: Primitive> Deref for Shared<P> {
-    type Target = P;
-
-    fn deref(&self) -> &P {
-        &self.0
-    }
-}
-
-impl<P: Primitive> Clone for Shared<P> {
+impl<P> Clone for Shared<P> {
     fn clone(&self) -> Shared<P> {
-        Shared(Arc::clone(&self.0))
+        Shared::new(Arc::clone(&self.segment))
     }
 }
 
-impl<P: Primitive> Drop for Home<P> {
-    fn drop(&mut self) {
-        /// Held while a handle is given up.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_last = Arc::strong_count(&self.segment) == 1;
-        if !(is_last && self.is_used_by_this_process()) {
-            // SAFETY: not used again.
-            unsafe { ManuallyDrop::drop(&mut self.segment) };
-        }
-        drop(one_at_a_time);
-    }
-}
-
-impl<P: Primitive> Serialize for Shared<P> {
+impl<P> Serialize for Shared<P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        segment::serialize(&self.0.segment, serializer)
+        segment::serialize(&self.segment, serializer)
     }
 }
 
@@ -106,7 +73,7 @@ impl<'de, P: Primitive> Deserialize<'de> for Shared<P> {
     }
 }
 
-impl<P: Primitive> fmt::Debug for Shared<P> {
+impl<P> fmt::Debug for Shared<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }

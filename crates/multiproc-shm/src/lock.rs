@@ -8,7 +8,9 @@ use std::sync::MutexGuard;
 use std::thread;
 use std::time::Duration;
 
-use multiproc_sync::{Deadline, Held, LockTimeoutError, Permits, PoisonError, Taken, TryLockError};
+use multiproc_sync::{
+    Deadline, Held, LockTimeoutError, Permits, PoisonError, Taken, TryLockError, Until,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::{Guard, Release, nothing};
@@ -56,10 +58,6 @@ pub(crate) struct LockPermit(Permits);
 // SAFETY: `Permits` is atomics only, and new as zeroes; the one permit is added by `Lock::new`.
 unsafe impl Primitive for LockPermit {
     const KIND: u32 = 16;
-
-    fn is_used_by_this_process(&self) -> bool {
-        self.0.is_used_by_this_process()
-    }
 }
 
 /// A release of what is not held.
@@ -110,7 +108,7 @@ impl Lock {
     /// As [`lock`](Self::lock).
     pub fn try_lock(&self) -> Result<LockGuard<'_>, TryLockError<LockGuard<'_>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        match unsafe { self.0.0.try_take(1, true) } {
+        match unsafe { self.0.0.try_take(1, true, Until::ThreadEnds) } {
             Some(taken) => Ok(LockGuard::new(&self.0.0, taken)?),
             None => Err(TryLockError::WouldBlock),
         }
@@ -154,7 +152,7 @@ impl Lock {
         deadline: Deadline,
     ) -> Option<Result<LockGuard<'_>, PoisonError<LockGuard<'_>>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.0.take(1, true, deadline) }?;
+        let taken = unsafe { self.0.0.take(1, true, Until::ThreadEnds, deadline) }?;
         Some(LockGuard::new(&self.0.0, taken))
     }
 }
@@ -213,7 +211,10 @@ impl Release for LockGuard<'_> {
 
     fn retake(&mut self) -> Held {
         // SAFETY: as in `Lock::take`.
-        let taken = unsafe { self.permits.take(1, true, Deadline::NEVER) };
+        let taken = unsafe {
+            self.permits
+                .take(1, true, Until::ThreadEnds, Deadline::NEVER)
+        };
         self.taken = taken.expect("a wait without end timed out");
         self.told()
     }

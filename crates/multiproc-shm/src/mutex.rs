@@ -41,7 +41,8 @@ use crate::condition::{Guard, Release};
 /// the guard in it, as does every one after that until [`clear_poison`](Self::clear_poison).
 /// [`get`](Self::get) and [`set`](Self::set) do what they are asked to and say so in the same way.
 /// They take the lock, and so panic in a thread that has a guard of the same mutex, as a second `lock`
-/// does.
+/// does. A guard that is leaked has the lock for as long as its process lives, also when its thread has
+/// ended: what it gave access to may be in use.
 ///
 /// # Differences from Python
 ///

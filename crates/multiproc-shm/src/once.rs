@@ -37,10 +37,6 @@ pub struct Once(Shared<OnceWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for OnceWord {
     const KIND: u32 = 22;
-
-    fn is_used_by_this_process(&self) -> bool {
-        OnceWord::is_used_by_this_process(self)
-    }
 }
 
 /// What who does it is told.

@@ -45,10 +45,6 @@ pub struct RLock(Shared<ReentrantWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for ReentrantWord {
     const KIND: u32 = 17;
-
-    fn is_used_by_this_process(&self) -> bool {
-        self.word().is_held_by_this_process()
-    }
 }
 
 impl RLock {

@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use bytemuck::Pod;
-use multiproc_sync::{Deadline, LockTimeoutError, Permits, PoisonError, Taken, TryLockError};
+use multiproc_sync::{
+    Deadline, LockTimeoutError, Permits, PoisonError, Taken, TryLockError, Until,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::home::{Primitive, Shared};
@@ -51,7 +53,7 @@ const ALL: u32 = i32::MAX.cast_unsigned();
 /// # Differences from Python
 ///
 /// `multiprocessing` has no such lock. No more than 126 threads read at a time; the next waits.
-pub struct RwLock<T: Pod>(Shared<RwCell<T>>);
+pub struct RwLock<T>(Shared<RwCell<T>>);
 
 /// A permit for each reader, all for a writer; and what they are permits for.
 #[repr(C)]
@@ -64,10 +66,6 @@ pub(crate) struct RwCell<T> {
 // `Pod` any bytes are a value, and in the cell, accessed by who has permits only, others may change it.
 unsafe impl<T: Pod> Primitive for RwCell<T> {
     const KIND: u32 = 23;
-
-    fn is_used_by_this_process(&self) -> bool {
-        self.permits.is_used_by_this_process()
-    }
 }
 
 impl<T: Pod> RwLock<T> {
@@ -106,7 +104,7 @@ impl<T: Pod> RwLock<T> {
     /// If the thread holds a thousand locks.
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T>, TryLockError<RwLockReadGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        match unsafe { self.0.permits.try_take(1, false) } {
+        match unsafe { self.0.permits.try_take(1, false, Until::ProcessEnds) } {
             Some(taken) => Ok(RwLockReadGuard::new(&self.0, taken)?),
             None => Err(TryLockError::WouldBlock),
         }
@@ -153,7 +151,7 @@ impl<T: Pod> RwLock<T> {
         &self,
     ) -> Result<RwLockWriteGuard<'_, T>, TryLockError<RwLockWriteGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        match unsafe { self.0.permits.try_take(ALL, true) } {
+        match unsafe { self.0.permits.try_take(ALL, true, Until::ProcessEnds) } {
             Some(taken) => Ok(RwLockWriteGuard::new(&self.0, taken)?),
             None => Err(TryLockError::WouldBlock),
         }
@@ -193,7 +191,7 @@ impl<T: Pod> RwLock<T> {
     ) -> Option<Result<RwLockReadGuard<'_, T>, PoisonError<RwLockReadGuard<'_, T>>>> {
         self.refuse_a_second();
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.permits.take(1, false, deadline) }?;
+        let taken = unsafe { self.0.permits.take(1, false, Until::ProcessEnds, deadline) }?;
         Some(RwLockReadGuard::new(&self.0, taken))
     }
 
@@ -203,7 +201,7 @@ impl<T: Pod> RwLock<T> {
     ) -> Option<Result<RwLockWriteGuard<'_, T>, PoisonError<RwLockWriteGuard<'_, T>>>> {
         self.refuse_a_second();
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.permits.take(ALL, true, deadline) }?;
+        let taken = unsafe { self.0.permits.take(ALL, true, Until::ProcessEnds, deadline) }?;
         Some(RwLockWriteGuard::new(&self.0, taken))
     }
 
@@ -215,14 +213,14 @@ impl<T: Pod> RwLock<T> {
     }
 }
 
-impl<T: Pod> Clone for RwLock<T> {
+impl<T> Clone for RwLock<T> {
     /// One more handle to the same lock.
     fn clone(&self) -> RwLock<T> {
         RwLock(self.0.clone())
     }
 }
 
-impl<T: Pod> Serialize for RwLock<T> {
+impl<T> Serialize for RwLock<T> {
     /// One more handle, for the receiver of the message. An error in any other format.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
@@ -235,7 +233,7 @@ impl<'de, T: Pod> Deserialize<'de> for RwLock<T> {
     }
 }
 
-impl<T: Pod> fmt::Debug for RwLock<T> {
+impl<T> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RwLock")
             .field("type", &std::any::type_name::<T>())

@@ -20,8 +20,9 @@
 //!    that maps it, into private memory; they are checked against the memory's true length, which the
 //!    kernel keeps (it is sealed against resizing). Nothing read later acts as a length or an offset.
 //! 2. A process maps the same segment once: a handle that arrives again finds the mapping by its id.
-//! 3. Memory in which a thread of this process holds the lock is never unmapped: its guard may have been
-//!    leaked, and the kernel and the thread's list of locks still point there.
+//! 3. Memory in which a thread of this process holds a lock, or any other word, is never unmapped: its guard
+//!    may have been leaked, and the kernel and the thread's list still point there. What is held is known
+//!    privately (`multiproc_sys::robust`): no peer can have it forgotten.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -249,10 +250,10 @@ impl Drop for Segment {
             mapped.remove(&self.id);
         }
         drop(mapped);
-        if self.lock().is_held_by_this_process() {
+        if robust::holds_within(self.mapping.as_ptr(), self.mapping.len()) {
             return;
         }
-        // SAFETY: not used again; no lock of this process points into it (Invariant 3).
+        // SAFETY: not used again; no list of this process points into it (Invariant 3).
         unsafe { ManuallyDrop::drop(&mut self.mapping) };
     }
 }

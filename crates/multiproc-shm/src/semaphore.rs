@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-use multiproc_sync::{Deadline, Permits, Taken};
+use multiproc_sync::{Deadline, Permits, Taken, Until};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Primitive, Shared};
@@ -18,10 +18,6 @@ const MOST: u32 = i32::MAX.cast_unsigned();
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for Permits {
     const KIND: u32 = 18;
-
-    fn is_used_by_this_process(&self) -> bool {
-        Permits::is_used_by_this_process(self)
-    }
 }
 
 macro_rules! semaphore {
@@ -49,7 +45,7 @@ macro_rules! semaphore {
             /// As [`acquire`](Self::acquire).
             pub fn try_acquire(&self) -> Option<Permit<'_>> {
                 // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-                let _taken: Taken = unsafe { self.permits.try_take(1, false) }?;
+                let _taken: Taken = unsafe { self.permits.try_take(1, false, Until::ThreadEnds) }?;
                 Some(Permit::new(&self.permits))
             }
 
@@ -70,7 +66,7 @@ macro_rules! semaphore {
 
             fn take(&self, deadline: Deadline) -> Option<Permit<'_>> {
                 // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-                let _taken: Taken = unsafe { self.permits.take(1, false, deadline) }?;
+                let _taken: Taken = unsafe { self.permits.take(1, false, Until::ThreadEnds, deadline) }?;
                 Some(Permit::new(&self.permits))
             }
 

@@ -54,7 +54,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::gate::Gate;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use crate::primitive::{AtomicU32, Deadline, Woken};
+use crate::primitive::{AtomicU32, Deadline, Until, Woken};
 use crate::table::{SLOTS, Slot, Table};
 
 /// A barrier in memory that processes share; all zeroes is one at which nobody waits.
@@ -212,7 +212,7 @@ impl BarrierWord {
         let _inside = unsafe { self.gate.enter_now() };
         self.reap();
         // SAFETY: passed on to the caller.
-        let slot = unsafe { self.table.claim(&self.gate.alarm) };
+        let slot = unsafe { self.table.claim(&self.gate.alarm, Until::ThreadEnds) };
         slot.map(|slot| slot.note(MEMBER).store(1, Relaxed))
             .is_some()
     }
@@ -230,12 +230,6 @@ impl BarrierWord {
         }
     }
 
-    /// Whether a thread of this process is in the memory's lists: it must stay mapped then.
-    #[must_use]
-    pub fn is_used_by_this_process(&self) -> bool {
-        self.gate.is_held_by_this_process() || self.table.is_used_by_this_process()
-    }
-
     /// A slot for the calling thread, once one is free.
     ///
     /// # Safety
@@ -246,7 +240,7 @@ impl BarrierWord {
             let inside = unsafe { self.gate.enter_now() };
             self.reap();
             // SAFETY: as above.
-            if let Some(slot) = unsafe { self.table.claim(&self.gate.alarm) } {
+            if let Some(slot) = unsafe { self.table.claim(&self.gate.alarm, Until::ThreadEnds) } {
                 return Ok(slot);
             }
             let seen = self.gate.alarm.now();

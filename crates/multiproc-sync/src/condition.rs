@@ -47,7 +47,7 @@
 
 use crate::gate::Gate;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
-use crate::primitive::{AtomicU32, Deadline, Woken, spin_loop};
+use crate::primitive::{AtomicU32, Deadline, Until, Woken, spin_loop};
 use crate::table::{Slot, Table};
 
 /// Who waits for notice, in memory that processes share; all zeroes is one for which nobody waits.
@@ -88,7 +88,7 @@ impl ConditionWord {
         let inside = unsafe { self.gate.enter_now() };
         self.reap();
         // SAFETY: left below, or the thread has ended; the caller vouches for the memory.
-        let slot = unsafe { self.table.claim(&self.gate.alarm) };
+        let slot = unsafe { self.table.claim(&self.gate.alarm, Until::ThreadEnds) };
         if let Some(slot) = slot {
             let ticket = self.tickets.load(Relaxed);
             self.tickets.store(ticket.wrapping_add(1), Relaxed);
@@ -137,12 +137,6 @@ impl ConditionWord {
             });
         }
         u32::try_from(waiting.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether a thread of this process is in the memory's lists: it must stay mapped then.
-    #[must_use]
-    pub fn is_used_by_this_process(&self) -> bool {
-        self.gate.is_held_by_this_process() || self.table.is_used_by_this_process()
     }
 
     /// Until the slot is notified or the deadline has passed.

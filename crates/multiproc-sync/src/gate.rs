@@ -70,10 +70,6 @@ impl Gate {
     pub(crate) fn is_unsettled(&self) -> bool {
         self.alarm.is_busy() || self.lock.is_poisoned()
     }
-
-    pub(crate) fn is_held_by_this_process(&self) -> bool {
-        self.lock.is_held_by_this_process()
-    }
 }
 
 impl<'a> Inside<'a> {

@@ -11,12 +11,13 @@ use std::thread;
 
 use crate::lock::{Held, LockWord, NotTaken};
 use crate::poison::{LockTimeoutError, PoisonError, TryLockError};
-use crate::primitive::Deadline;
+use crate::primitive::{Deadline, Until};
 
 /// Holds a [`LockWord`] until dropped.
 ///
-/// Dropped by a panic that began after the lock was taken, it leaves the lock poisoned. It stays in
-/// the thread that took the lock:
+/// Dropped by a panic that began after the lock was taken, it leaves the lock poisoned. Leaked, it
+/// keeps the lock for as long as the process lives, also when its thread has ended: references that came
+/// from it may be anywhere. It stays in the thread that took the lock:
 ///
 /// ```compile_fail,E0277
 /// fn sent(guard: multiproc_sync::LockGuard<'static>) {
@@ -44,7 +45,7 @@ impl LockWord {
     ///
     /// # Safety
     /// The memory stays mapped at this address, and a lock, until the guard has been dropped, or, where
-    /// it is leaked, until the calling thread has ended.
+    /// it is leaked, until the process has ended.
     pub unsafe fn guard(&self) -> Result<LockGuard<'_>, PoisonError<LockGuard<'_>>> {
         // SAFETY: passed on to the caller.
         match unsafe { self.guard_until(Deadline::NEVER) } {
@@ -70,7 +71,7 @@ impl LockWord {
         deadline: Deadline,
     ) -> Result<LockGuard<'_>, LockTimeoutError<LockGuard<'_>>> {
         // SAFETY: passed on to the caller.
-        match unsafe { self.lock(deadline) } {
+        match unsafe { self.lock_until(deadline, Until::ProcessEnds) } {
             Ok(held) => Ok(LockGuard::new(self, held)?),
             Err(NotTaken::TimedOut) => Err(LockTimeoutError::TimedOut),
             Err(error @ NotTaken::WouldDeadlock) => panic!("{error}"),
@@ -90,7 +91,7 @@ impl LockWord {
     /// As [`guard`](Self::guard).
     pub unsafe fn try_guard(&self) -> Result<LockGuard<'_>, TryLockError<LockGuard<'_>>> {
         // SAFETY: passed on to the caller.
-        match unsafe { self.try_lock() } {
+        match unsafe { self.try_lock_until(Until::ProcessEnds) } {
             Some(held) => Ok(LockGuard::new(self, held)?),
             None => Err(TryLockError::WouldBlock),
         }
@@ -126,7 +127,7 @@ impl<'a> LockGuard<'a> {
     /// As [`LockWord::guard`].
     pub unsafe fn retake(&mut self) -> Held {
         // SAFETY: passed on to the caller.
-        match unsafe { self.lock.lock(Deadline::NEVER) } {
+        match unsafe { self.lock.lock_until(Deadline::NEVER, Until::ProcessEnds) } {
             Ok(held) => held,
             Err(error) => panic!("{error}"),
         }

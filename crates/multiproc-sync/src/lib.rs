@@ -19,7 +19,7 @@
 //! - [`ConditionWord`]: who waits for notice, having released a lock.
 //! - [`EventWord`]: set or not, and who waits for it to be.
 //! - [`OnceWord`]: something that only the first does.
-//! - [`Deadline`]: until when to wait.
+//! - [`Deadline`]: until when to wait. [`Until`]: how long to hold what is not given back.
 //!
 //! ```
 //! use multiproc_sync::LockWord;
@@ -61,5 +61,5 @@ pub use lock::{Held, LockWord, NotTaken};
 pub use once::OnceWord;
 pub use permits::{Permits, Taken};
 pub use poison::{LockTimeoutError, PoisonError, TryLockError};
-pub use primitive::Deadline;
+pub use primitive::{Deadline, Until};
 pub use reentrant::ReentrantWord;

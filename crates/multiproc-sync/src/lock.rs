@@ -91,8 +91,8 @@ use std::fmt;
 use crate::poison::PoisonError;
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
-    AtomicU32, Deadline, OWNER_DIED, RobustWord, THREAD_ID, WAITERS, Woken, futex, process_id,
-    spin_loop, thread_id, unheld,
+    AtomicU32, Deadline, OWNER_DIED, RobustWord, THREAD_ID, Until, WAITERS, Woken, futex,
+    process_id, spin_loop, thread_id, unheld,
 };
 
 /// A lock for memory that processes share; all zeroes is an unlocked one that was never poisoned.
@@ -182,6 +182,19 @@ impl LockWord {
     /// has returned or the calling thread has ended. A value whose drop unlocks can be leaked: what
     /// keeps the memory mapped must be leaked with it.
     pub unsafe fn lock(&self, deadline: Deadline) -> Result<Held, NotTaken> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.lock_until(deadline, Until::ThreadEnds) }
+    }
+
+    /// As [`lock`](Self::lock). The lock is held until it is unlocked, or what `until` says has ended.
+    ///
+    /// # Safety
+    /// As [`lock`](Self::lock), with that in place of the thread's end.
+    pub(crate) unsafe fn lock_until(
+        &self,
+        deadline: Deadline,
+        until: Until,
+    ) -> Result<Held, NotTaken> {
         let me = thread_id();
         self.robust.announce();
         // Acquire: what the last holder changed; pairs with the Release in `unlock`.
@@ -191,7 +204,7 @@ impl LockWord {
         };
         match taken {
             // SAFETY: the caller vouches for the memory; the word was free and so in no list of ours.
-            Ok(before) => Ok(unsafe { self.enter(me, before) }),
+            Ok(before) => Ok(unsafe { self.enter(me, before, until) }),
             Err(why) => {
                 self.robust.retract();
                 Err(why)
@@ -207,11 +220,18 @@ impl LockWord {
     /// # Safety
     /// As [`lock`](Self::lock).
     pub unsafe fn try_lock(&self) -> Option<Held> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.try_lock_until(Until::ThreadEnds) }
+    }
+
+    /// # Safety
+    /// As [`lock_until`](Self::lock_until).
+    pub(crate) unsafe fn try_lock_until(&self, until: Until) -> Option<Held> {
         let me = thread_id();
         self.robust.announce();
         match self.take_if_free(me) {
             // SAFETY: the caller vouches for the memory; the word was free and so in no list of ours.
-            Ok(before) => Some(unsafe { self.enter(me, before) }),
+            Ok(before) => Some(unsafe { self.enter(me, before, until) }),
             Err(_) => {
                 self.robust.retract();
                 None
@@ -260,13 +280,6 @@ impl LockWord {
     /// it; a death that nobody has been told of yet is not forgotten.
     pub fn clear_poison(&self) {
         self.note(POISON).store(0, Relaxed);
-    }
-
-    /// Whether a thread of this process holds the lock: the memory must stay mapped then.
-    #[must_use]
-    pub fn is_held_by_this_process(&self) -> bool {
-        let holder = self.word().load(Relaxed) & THREAD_ID;
-        holder != 0 && multiproc_sys::robust::is_thread_of_this_process(holder)
     }
 
     /// Whether the calling thread holds the lock.
@@ -338,8 +351,8 @@ impl LockWord {
     /// Everything between the take and the caller's first access.
     ///
     /// # Safety
-    /// As [`lock`](Self::lock); and the word is in no list of this thread's.
-    unsafe fn enter(&self, me: u32, before: u32) -> Held {
+    /// As [`lock_until`](Self::lock_until); and the word is in no list of this thread's.
+    unsafe fn enter(&self, me: u32, before: u32, until: Until) -> Held {
         if before & OWNER_DIED != 0 {
             let owner = match self.note(OWNER).load(Relaxed) {
                 0 => NAMELESS,
@@ -348,7 +361,7 @@ impl LockWord {
             self.note(POISON).store(owner, Relaxed);
         }
         // SAFETY: passed on to the caller.
-        unsafe { self.robust.link() };
+        unsafe { self.robust.link(until) };
         self.note(OWNER).store(process_id(me), Relaxed);
         self.told()
     }

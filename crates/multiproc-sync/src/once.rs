@@ -75,12 +75,6 @@ impl OnceWord {
         // Acquire: pairs with the Release in `call_once`.
         self.done.load(Acquire) != 0
     }
-
-    /// Whether a thread of this process is at it: the memory must stay mapped then.
-    #[must_use]
-    pub fn is_used_by_this_process(&self) -> bool {
-        self.lock.is_held_by_this_process()
-    }
 }
 
 /// One that is not done, for memory of this process: shared memory has them as zeroes.

@@ -53,7 +53,7 @@
 use crate::gate::{Gate, Inside};
 use crate::lock::{Held, LockWord};
 use crate::primitive::Ordering::Relaxed;
-use crate::primitive::{AtomicU32, Deadline, Woken, process_id, thread_id};
+use crate::primitive::{AtomicU32, Deadline, Until, Woken, process_id, thread_id};
 use crate::table::{Slot, Table};
 
 /// A number of permits in memory that processes share; all zeroes has none, to which some can be
@@ -99,7 +99,8 @@ impl Taken {
 
 impl Permits {
     /// Takes `count` permits once they are free, or gives up at the deadline. With `all`, they are to be
-    /// all there are, and a death or panic with them in hand is told to later takers.
+    /// all there are, and a death or panic with them in hand is told to later takers. They are the thread's
+    /// until they are given back, or what `until` says has ended.
     ///
     /// Who has to wait does so in a queue, first come, first served; who comes while somebody waits goes
     /// to its end. No more than 126 threads hold permits at a time: the next waits.
@@ -109,13 +110,19 @@ impl Permits {
     ///
     /// # Safety
     /// The memory stays mapped at this address until the permits were given back by the calling thread,
-    /// or it has ended.
-    pub unsafe fn take(&self, count: u32, all: bool, deadline: Deadline) -> Option<Taken> {
+    /// or what `until` says has ended.
+    pub unsafe fn take(
+        &self,
+        count: u32,
+        all: bool,
+        until: Until,
+        deadline: Deadline,
+    ) -> Option<Taken> {
         if !self.turnstile.is_held() {
             // SAFETY: passed on to the caller, here and below.
             let _inside = unsafe { self.gate.enter(deadline) }?;
             // SAFETY: as above.
-            if let Some(taken) = unsafe { self.take_inside(count, all) } {
+            if let Some(taken) = unsafe { self.take_inside(count, all, until) } {
                 return Some(taken);
             }
         }
@@ -125,7 +132,7 @@ impl Permits {
             // SAFETY: as above.
             let inside = unsafe { self.gate.enter(deadline) }?;
             // SAFETY: as above.
-            if let Some(taken) = unsafe { self.take_inside(count, all) } {
+            if let Some(taken) = unsafe { self.take_inside(count, all, until) } {
                 return Some(taken);
             }
             let seen = self.gate.alarm.now();
@@ -146,11 +153,11 @@ impl Permits {
     ///
     /// # Safety
     /// As [`take`](Self::take).
-    pub unsafe fn try_take(&self, count: u32, all: bool) -> Option<Taken> {
+    pub unsafe fn try_take(&self, count: u32, all: bool, until: Until) -> Option<Taken> {
         // SAFETY: passed on to the caller.
         let _inside = unsafe { self.gate.enter_now() };
         // SAFETY: as above.
-        unsafe { self.take_inside(count, all) }
+        unsafe { self.take_inside(count, all, until) }
     }
 
     /// Gives back `count` of the permits that the calling thread holds, or, with what all were
@@ -271,23 +278,15 @@ impl Permits {
         self.poison.store(0, Relaxed);
     }
 
-    /// Whether a thread of this process is in the memory's lists: it must stay mapped then.
-    #[must_use]
-    pub fn is_used_by_this_process(&self) -> bool {
-        self.turnstile.is_held_by_this_process()
-            || self.gate.is_held_by_this_process()
-            || self.table.is_used_by_this_process()
-    }
-
     /// # Safety
     /// As [`take`](Self::take).
-    unsafe fn take_inside(&self, count: u32, all: bool) -> Option<Taken> {
+    unsafe fn take_inside(&self, count: u32, all: bool, until: Until) -> Option<Taken> {
         self.reap();
         if self.count_free() < count {
             return None;
         }
         // SAFETY: passed on to the caller.
-        let slot = unsafe { self.table.claim(&self.gate.alarm) }?;
+        let slot = unsafe { self.table.claim(&self.gate.alarm, until) }?;
         let had = slot.note(COUNT).load(Relaxed);
         let turn = if all {
             // 0 is no turn.

@@ -54,7 +54,7 @@ pub use std::sync::atomic::Ordering;
 
 pub use multiproc_sys::clock::Deadline;
 pub use multiproc_sys::futex::Woken;
-pub use multiproc_sys::robust::{OWNER_DIED, THREAD_ID, WAITERS};
+pub use multiproc_sys::robust::{OWNER_DIED, THREAD_ID, Until, WAITERS};
 
 #[cfg(loom)]
 pub use model::{

@@ -34,7 +34,7 @@
 use crate::alarm::{Alarm, Watch};
 use crate::primitive::Ordering::{Acquire, Relaxed, Release};
 use crate::primitive::{
-    AtomicU32, OWNER_DIED, RobustWord, THREAD_ID, WAITERS, process_id, thread_id, unheld,
+    AtomicU32, OWNER_DIED, RobustWord, THREAD_ID, Until, WAITERS, process_id, thread_id, unheld,
 };
 
 /// As many as can be watched besides the two words of an alarm.
@@ -116,8 +116,8 @@ impl Table {
     /// The calling thread's, or a free one made its own; `None` where all are others'. Inside the gate.
     ///
     /// # Safety
-    /// The table stays mapped at this address until the slot is left, or the thread has ended.
-    pub(crate) unsafe fn claim(&self, alarm: &Alarm) -> Option<&Slot> {
+    /// The table stays mapped at this address until the slot is left, or what `until` says has ended.
+    pub(crate) unsafe fn claim(&self, alarm: &Alarm, until: Until) -> Option<&Slot> {
         if let Some(mine) = self.mine() {
             return Some(mine);
         }
@@ -139,7 +139,7 @@ impl Table {
         slot.0.announce();
         slot.0.word.store(me | WAITERS, Release);
         // SAFETY: passed on to the caller; the word was free and so in no list.
-        unsafe { slot.0.link() };
+        unsafe { slot.0.link(until) };
         Some(slot)
     }
 
@@ -162,12 +162,5 @@ impl Table {
             (!is_dead(word)).then_some((&slot.0.word, word))
         });
         words.collect()
-    }
-
-    pub(crate) fn is_used_by_this_process(&self) -> bool {
-        self.used().iter().any(|slot| {
-            let thread = slot.0.word.load(Relaxed) & THREAD_ID;
-            thread != 0 && multiproc_sys::robust::is_thread_of_this_process(thread)
-        })
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use loom::sync::mpsc::channel;
 use multiproc_sync::primitive::model::die;
-use multiproc_sync::{Deadline, Held, Permits, Taken};
+use multiproc_sync::{Deadline, Held, Permits, Taken, Until};
 
 use modelled::{at_every_step, explore, go, join, victim};
 
@@ -38,7 +38,11 @@ impl Shared {
 
     fn take(&self) -> Taken {
         // SAFETY: each thread has its own share of the memory.
-        unsafe { self.permits.take(1, true, Deadline::NEVER) }.unwrap()
+        unsafe {
+            self.permits
+                .take(1, true, Until::ThreadEnds, Deadline::NEVER)
+        }
+        .unwrap()
     }
 
     fn give_back(&self) {
@@ -186,12 +190,21 @@ fn a_reader_dies(steps: u32) -> bool {
     let (tell, told) = channel();
     let reader = victim(&shared, steps, &tell, |shared| {
         // SAFETY: as in `take`.
-        let taken = unsafe { shared.permits.take(1, false, Deadline::NEVER) };
+        let taken = unsafe {
+            shared
+                .permits
+                .take(1, false, Until::ThreadEnds, Deadline::NEVER)
+        };
         assert_eq!(taken.unwrap().held(), Held::Sound);
         shared.give_back();
     });
     // SAFETY: as in `take`.
-    let taken = unsafe { shared.permits.take(2, true, Deadline::NEVER) }.unwrap();
+    let taken = unsafe {
+        shared
+            .permits
+            .take(2, true, Until::ThreadEnds, Deadline::NEVER)
+    }
+    .unwrap();
     assert_eq!(taken.held(), Held::Sound, "a reader poisons nothing");
     // SAFETY: nothing is accessed.
     assert!(unsafe { shared.permits.give_back(2, Some(taken)) });

@@ -76,23 +76,6 @@ fn who_does_not_hold_it_cannot_unlock_it() {
 }
 
 #[test]
-fn a_process_knows_what_its_threads_hold() {
-    let it = LockWord::default();
-    assert!(!it.is_held_by_this_process());
-    assert_eq!(lock(&it), Held::Sound);
-    assert!(scope(|scope| scope
-        .spawn(|| it.is_held_by_this_process())
-        .join()
-        .unwrap()));
-    unlock(&it);
-    assert_eq!(
-        scope(|scope| scope.spawn(|| lock(&it)).join().unwrap()),
-        Held::Sound
-    );
-    assert!(!it.is_held_by_this_process(), "its thread is gone");
-}
-
-#[test]
 fn a_deadline_ends_the_wait_and_the_lock_works_on() {
     let it = LockWord::default();
     assert_eq!(lock(&it), Held::Sound);

@@ -9,7 +9,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::{OWNER_DIED, Ordering, THREAD_ID, WAITERS};
+use super::{OWNER_DIED, Ordering, THREAD_ID, Until, WAITERS};
 
 pub use loom::hint::spin_loop;
 pub use loom::sync::atomic::fence;
@@ -237,8 +237,8 @@ impl RobustWord {
     ///
     /// # Safety
     /// The word stays where it is until it is [unlinked](Self::unlink) by this thread, or the thread
-    /// has ended; and it is not in the list.
-    pub unsafe fn link(&self) {
+    /// has ended; and it is not in the list. Each modelled thread is a process of its own.
+    pub unsafe fn link(&self, _until: Until) {
         step();
         THREAD.with(|this| {
             this.held.borrow_mut().push(self);
@@ -270,7 +270,7 @@ impl RobustWord {
         self.announce();
         self.word.store(alive, Ordering::Release);
         // SAFETY: the caller vouches for the word, which was nobody's and so is in no list.
-        unsafe { self.link() };
+        unsafe { self.link(Until::ThreadEnds) };
         alive
     }
 }

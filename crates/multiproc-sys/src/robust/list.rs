@@ -12,6 +12,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
 use std::sync::{Once, OnceLock};
 
+use super::held::{self, Held};
+use super::keeper;
 use crate::syscall::check;
 
 /// The part of a word that is the holder's thread id; 0 when nobody holds it.
@@ -24,6 +26,16 @@ pub const WAITERS: u32 = libc::FUTEX_WAITERS;
 /// How many words one thread can hold at a time: the kernel follows 2048 nodes, two are anchors, and
 /// a C library's mutexes stand in the same list.
 pub const MAX_HELD: usize = 1024;
+
+/// Until when a word that is not let go is its holder's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The thread's end, by which the word is marked.
+    ThreadEnds,
+    /// The end of the process: another thread has the word when its own ends. For what gives access
+    /// to memory, which a thread can leave to others.
+    ProcessEnds,
+}
 
 /// A word that tells of its holder's death, with room beside it for what its users keep there.
 ///
@@ -53,12 +65,12 @@ struct Head {
     pending: Cell<usize>,
 }
 
-/// This thread's list and what is known privately of our words in it, oldest first.
+/// This thread's list and what is known privately of our words in it.
 struct ThreadList {
     head: &'static Head,
     thread_id: u32,
     forks: u32,
-    held: RefCell<Vec<*const RobustWord>>,
+    held: RefCell<Held>,
     /// Nearest to the head. Our newest word follows it.
     front: ptr::NonNull<RobustWord>,
     /// Behind our oldest word.
@@ -92,8 +104,10 @@ fn forks() -> u32 {
     COUNT_FORKS.call_once(|| {
         extern "C" fn count() {
             FORKS.fetch_add(1, Ordering::Relaxed);
+            held::forget_after_fork();
+            keeper::forget_after_fork();
         }
-        // SAFETY: `count` does one atomic addition, which is async-signal-safe. A failure (no
+        // SAFETY: `count` does some atomic stores, which are async-signal-safe. A failure (no
         // memory) leaves the count at 0, as before the first fork.
         unsafe { libc::pthread_atfork(None, None, Some(count)) };
     });
@@ -167,7 +181,7 @@ impl RobustWord {
     #[inline]
     pub fn announce(&self) {
         with_list(|list| {
-            let held = list.held.borrow().len();
+            let held = list.held.borrow().count();
             assert!(held < MAX_HELD, "a thread can hold {MAX_HELD} locks shared by processes at a time");
             list.head.pending.set(self.node());
         });
@@ -187,19 +201,19 @@ impl RobustWord {
     ///
     /// # Safety
     /// The word stays mapped at this address until it is [unlinked](Self::unlink) by this thread, or
-    /// the thread has ended; and it is not in the list.
+    /// what [`Until`] says has ended; and it is not in the list.
     #[inline]
-    pub unsafe fn link(&self) {
+    pub unsafe fn link(&self, until: Until) {
         with_list(|list| {
             let mut held = list.held.borrow_mut();
-            let next = held.last().map_or(node_of(list.back.as_ptr()), |newest| node_of(*newest));
+            let next = held.newest().map_or(node_of(list.back.as_ptr()), node_of);
             // Relaxed, here and below: read by the kernel on this thread's behalf only.
             self.next.store(next, Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
             // SAFETY: the anchors are never freed while the list is in use.
             let front = unsafe { list.front.as_ref() };
             front.next.store(self.node(), Ordering::Relaxed);
-            held.push(self);
+            held.push(self, until == Until::ProcessEnds);
             compiler_fence(Ordering::SeqCst);
             list.head.pending.set(0);
         });
@@ -210,23 +224,7 @@ impl RobustWord {
     #[must_use]
     #[inline]
     pub fn unlink(&self) -> bool {
-        with_list(|list| {
-            let mut held = list.held.borrow_mut();
-            let Some(at) = held.iter().rposition(|word| ptr::eq(*word, self)) else { return false };
-            list.head.pending.set(self.node());
-            compiler_fence(Ordering::SeqCst);
-            let older = match at {
-                0 => node_of(list.back.as_ptr()),
-                _ => node_of(held[at - 1]),
-            };
-            let newer = held.get(at + 1).copied().unwrap_or(list.front.as_ptr());
-            // SAFETY: the anchors live, and a held word is mapped (Invariant 3).
-            let newer = unsafe { &*newer };
-            newer.next.store(older, Ordering::Relaxed);
-            held.remove(at);
-            compiler_fence(Ordering::SeqCst);
-            true
-        })
+        with_list(|list| list.unlink(self, || list.head.pending.set(self.node())))
     }
 
     /// Takes the word for the calling thread until the thread ends, and asks the kernel to wake a
@@ -240,7 +238,7 @@ impl RobustWord {
         // Release: what the thread did before it declared itself is seen by who reads the word.
         self.word.store(alive, Ordering::Release);
         // SAFETY: the caller vouches for the mapping; the word was nobody's, so it is in no list.
-        unsafe { self.link() };
+        unsafe { self.link(Until::ThreadEnds) };
         alive
     }
 
@@ -296,8 +294,41 @@ impl ThreadList {
         set_prev(first, back_word.node(), list_itself);
         compiler_fence(Ordering::SeqCst);
         head.first.set(front_word.node());
-        Some(ThreadList { head, thread_id: kernel_thread_id(), forks, held: RefCell::default(), front, back })
+        let thread_id = kernel_thread_id();
+        let held = RefCell::new(Held::of(thread_id));
+        Some(ThreadList { head, thread_id, forks, held, front, back })
     }
+
+    /// Takes `word` out, if it is there, and says so; calls `announce` before.
+    #[inline]
+    fn unlink(&self, word: &RobustWord, announce: impl FnOnce()) -> bool {
+        let Some(place) = self.held.borrow_mut().remove(word) else { return false };
+        announce();
+        compiler_fence(Ordering::SeqCst);
+        let older = place.older.map_or(node_of(self.back.as_ptr()), node_of);
+        let newer = place.newer.unwrap_or(self.front.as_ptr());
+        // SAFETY: the anchors live, and a held word is mapped (Invariant 3).
+        let newer = unsafe { &*newer };
+        newer.next.store(older, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        true
+    }
+
+    /// Hands over what the process holds beyond the thread's end.
+    fn hand_over(&self) {
+        let next = || self.held.borrow().of_the_process();
+        while let Some(word) = next() {
+            // SAFETY: a held word is mapped (Invariant 3), this one until the process has ended.
+            let word = unsafe { &*word };
+            // SAFETY: as above.
+            unsafe { keeper::adopt(word, || _ = self.unlink(word, || ())) };
+        }
+    }
+}
+
+/// How many words the calling thread holds.
+pub(super) fn held_by_this_thread() -> usize {
+    with_list(|list| list.held.borrow().count())
 }
 
 /// Writes glibc's back link of the node after ours, as glibc would. Bit 0 of a link marks a
@@ -327,9 +358,13 @@ impl RobustWord {
 
 impl Drop for ThreadList {
     /// At the thread's end: takes the anchors out, unless words are still held, which the kernel must
-    /// then find between them.
+    /// then find between them. In a forked child: nothing, the list is the parent's.
     fn drop(&mut self) {
-        if self.forks != forks() || !self.held.borrow().is_empty() {
+        if self.forks != forks() {
+            return;
+        }
+        self.hand_over();
+        if self.held.borrow().count() > 0 {
             return;
         }
         debug_assert_eq!(self.thread_id, kernel_thread_id(), "a list is dropped by its own thread");

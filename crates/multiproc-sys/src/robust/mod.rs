@@ -6,7 +6,11 @@
 //! [`WAITERS`] was set. This happens before the process's memory is torn down, so it takes a fraction
 //! of a millisecond even for a process of many gigabytes.
 //!
-//! A port supplies [`RobustWord`], [`thread_id`], the three masks, and [`available`].
+//! A thread that ends on its own, while its process lives, is a death as well, but for a word that is
+//! held [until the process ends](Until::ProcessEnds): a thread that lives as long takes it over.
+//!
+//! A port supplies [`RobustWord`], [`Until`], [`thread_id`], the three masks, [`available`] and
+//! [`holds_within`].
 //!
 //! # Protocol
 //!
@@ -28,13 +32,21 @@
 //!    private memory, so that a peer that overwrites a link harms at most its own report of a death.
 //! 2. Between our words and any other user of the thread's list (a C library's mutexes) stands a
 //!    private anchor at each end, so that no other user ever reads or writes a link of ours.
-//! 3. A word in the list is mapped. Whoever maps the memory keeps it so until the word is unlinked.
+//! 3. A word in the list is mapped. Whoever maps the memory keeps it so until the word is unlinked, and
+//!    asks [`holds_within`] where it might have been forgotten; no word in shared memory is asked.
 
 cfg_select! {
-    all(target_os = "linux", target_env = "gnu") => { mod list; use list as imp; }
+    all(target_os = "linux", target_env = "gnu") => {
+        mod held;
+        mod keeper;
+        mod list;
+        use list as imp;
+        use list::held_by_this_thread;
+        pub use held::holds_within;
+    }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/robust/mod.rs says what one must supply"); }
 }
 pub use imp::{
-    MAX_HELD, OWNER_DIED, RobustWord, THREAD_ID, WAITERS, available, is_thread_of_this_process,
-    thread_id,
+    MAX_HELD, OWNER_DIED, RobustWord, THREAD_ID, Until, WAITERS, available,
+    is_thread_of_this_process, thread_id,
 };

@@ -14,7 +14,7 @@ fn take(word: &RobustWord) {
     word.announce();
     word.word.store(thread_id(), SeqCst);
     // SAFETY: the tests' words outlive the threads that hold them.
-    unsafe { word.link() };
+    unsafe { word.link(Until::ThreadEnds) };
 }
 
 fn release(word: &RobustWord) {
@@ -59,6 +59,73 @@ fn a_thread_that_ends_holding_words_marks_all_of_them() {
     std::thread::scope(|scope| scope.spawn(|| words.iter().for_each(take)).join().unwrap());
     for word in &words {
         assert_eq!(word.word.load(Acquire), OWNER_DIED);
+    }
+}
+
+/// The address of the word and how many bytes it has.
+fn memory(word: &RobustWord) -> (*const u8, usize) {
+    (ptr::from_ref(word).cast(), size_of::<RobustWord>())
+}
+
+#[test]
+fn the_process_knows_what_its_threads_hold() {
+    let words: [RobustWord; 40] = std::array::from_fn(|_| word());
+    let held = |word| {
+        let (first, length) = memory(word);
+        super::super::holds_within(first, length)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // More than there are slots at first, let go in an order that leaves gaps.
+            for pair in words.windows(2) {
+                if !held(&pair[0]) {
+                    take(&pair[0]);
+                }
+                take(&pair[1]);
+                release(&pair[0]);
+                assert!(!held(&pair[0]) && held(&pair[1]));
+            }
+            words[..30].iter().for_each(take);
+            for (index, word) in words.iter().enumerate() {
+                assert_eq!(held(word), index < 30 || index == 39, "{index}");
+            }
+            assert_eq!(walk().len(), 2 + 31);
+            std::thread::scope(|scope| {
+                scope.spawn(|| assert!(held(&words[3]) && held(&words[39]), "seen by another"));
+            });
+            for word in &words[..29] {
+                release(word);
+            }
+        });
+    });
+    // The thread has ended with two, which the kernel has marked by now.
+    assert!(words.iter().all(|word| !held(word)));
+    assert_eq!(words[29].word.load(Acquire), OWNER_DIED);
+}
+
+#[test]
+fn what_the_process_holds_is_anothers_when_its_thread_ends() {
+    let words: &'static [RobustWord; 3] = Box::leak(Box::new([word(), word(), word()]));
+    let hold = |word: &RobustWord, until| {
+        word.announce();
+        word.word.store(thread_id() | WAITERS, SeqCst);
+        // SAFETY: leaked.
+        unsafe { word.link(until) };
+    };
+    let thread = std::thread::spawn(move || {
+        hold(&words[0], Until::ProcessEnds);
+        hold(&words[1], Until::ThreadEnds);
+        hold(&words[2], Until::ProcessEnds);
+        thread_id()
+    });
+    let ended = thread.join().unwrap();
+    assert_eq!(words[1].word.load(Acquire) & THREAD_ID, 0);
+    for word in [&words[0], &words[2]] {
+        let now = word.word.load(Acquire);
+        assert_ne!(now & THREAD_ID, ended);
+        assert!(now & WAITERS != 0 && is_thread_of_this_process(now & THREAD_ID));
+        let (first, length) = memory(word);
+        assert!(super::super::holds_within(first, length));
     }
 }
 
