@@ -264,8 +264,14 @@ impl LockWord {
     /// Marks what the lock protects as suspect, in this process's name unless another's stands there.
     /// For a holder that has to leave in the middle of a change.
     pub fn poison(&self) {
+        self.poison_for(Some(process_id(thread_id())));
+    }
+
+    /// As [`poison`](Self::poison), for a process that did not get to say so itself; `None` where it left
+    /// no name.
+    pub fn poison_for(&self, owner: Option<u32>) {
         if self.note(POISON).load(Relaxed) == 0 {
-            self.note(POISON).store(process_id(thread_id()), Relaxed);
+            self.note(POISON).store(owner.unwrap_or(NAMELESS), Relaxed);
         }
     }
 
@@ -366,8 +372,8 @@ impl LockWord {
         self.told()
     }
 
-    /// What a holder is told.
-    pub(crate) fn told(&self) -> Held {
+    /// What a holder is told; for one that asks again.
+    pub fn told(&self) -> Held {
         match self.note(POISON).load(Relaxed) {
             0 => Held::Sound,
             NAMELESS => Held::Poisoned { owner: None },
