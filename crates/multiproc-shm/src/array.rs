@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
-use multiproc_sync::{Deadline, Held, LockGuard, LockTimeoutError, PoisonError, TryLockError};
+use multiproc_sync::{Deadline, Held, LockTimeoutError, PoisonError, TryLockError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::condition::{Guard, Release};
+use crate::element::Atomic;
 use crate::segment::{self, Contents, Segment};
+use crate::tenure::Tenure;
 
 /// What a segment with an array in it says it is.
-const KIND: u32 = 1;
+pub(crate) const KIND: u32 = 1;
 
 /// An array in shared memory, with a lock.
 ///
@@ -44,6 +46,8 @@ const KIND: u32 = 1;
 /// panics while it holds the lock, the next taker gets `Err(PoisonError)` with the guard in it, as does
 /// every one after that until [`clear_poison`](Self::clear_poison). [`to_vec`](Self::to_vec) takes the
 /// lock, and so panics in a thread that has a guard of the same array.
+///
+/// For several to change parts of it at once, a guard [lends](ArrayGuard::lend) the elements out in pieces.
 ///
 /// # Differences from Python
 ///
@@ -74,6 +78,18 @@ impl<T: Zeroable> SharedArray<T> {
 }
 
 impl<T> SharedArray<T> {
+    /// One more handle to a segment that holds elements of `T`.
+    pub(crate) fn of(segment: &Arc<Segment>) -> SharedArray<T> {
+        SharedArray {
+            segment: Arc::clone(segment),
+            element: PhantomData,
+        }
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
     /// How many elements there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -89,12 +105,12 @@ impl<T> SharedArray<T> {
     /// Whether a process died or panicked while it held the lock, and the poison was not cleared since.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        self.segment.lock().is_poisoned()
+        self.segment.words().lock.is_poisoned()
     }
 
     /// Declares the elements sound again; best done by who holds the lock and has repaired them.
     pub fn clear_poison(&self) {
-        self.segment.lock().clear_poison();
+        self.segment.words().lock.clear_poison();
     }
 }
 
@@ -112,7 +128,9 @@ impl<T: Pod> SharedArray<T> {
         // overlap with a slice of Rust's.
         unsafe {
             array
-                .first()
+                .segment
+                .base()
+                .cast::<T>()
                 .copy_from_nonoverlapping(elements.as_ptr(), elements.len())
         };
         Ok(array)
@@ -126,11 +144,9 @@ impl<T: Pod> SharedArray<T> {
     /// # Panics
     /// If the calling thread holds the lock already, or 1,024 locks shared by processes.
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, PoisonError<ArrayGuard<'_, T>>> {
-        // SAFETY: the memory stays mapped while `self` is borrowed by the guard, and if the guard is
-        // leaked, `Segment`'s drop does not unmap it.
-        match unsafe { self.segment.lock().guard() } {
-            Ok(lock) => Ok(self.guard(lock)),
-            Err(poisoned) => Err(poisoned.map(|lock| self.guard(lock))),
+        match Tenure::take(&self.segment) {
+            Ok(tenure) => Ok(ArrayGuard::new(tenure)),
+            Err(error) => Err(error.map(ArrayGuard::new)),
         }
     }
 
@@ -143,10 +159,9 @@ impl<T: Pod> SharedArray<T> {
     /// # Panics
     /// If the calling thread holds 1,024 locks shared by processes.
     pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, TryLockError<ArrayGuard<'_, T>>> {
-        // SAFETY: as in `lock`.
-        match unsafe { self.segment.lock().try_guard() } {
-            Ok(lock) => Ok(self.guard(lock)),
-            Err(TryLockError::Poisoned(error)) => Err(error.map(|lock| self.guard(lock)).into()),
+        match Tenure::try_take(&self.segment) {
+            Ok(tenure) => Ok(ArrayGuard::new(tenure)),
+            Err(TryLockError::Poisoned(error)) => Err(error.map(ArrayGuard::new).into()),
             Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
         }
     }
@@ -162,12 +177,9 @@ impl<T: Pod> SharedArray<T> {
         &self,
         timeout: Duration,
     ) -> Result<ArrayGuard<'_, T>, LockTimeoutError<ArrayGuard<'_, T>>> {
-        // SAFETY: as in `lock`.
-        match unsafe { self.segment.lock().guard_until(Deadline::after(timeout)) } {
-            Ok(lock) => Ok(self.guard(lock)),
-            Err(LockTimeoutError::Poisoned(error)) => {
-                Err(error.map(|lock| self.guard(lock)).into())
-            }
+        match Tenure::take_until(&self.segment, Deadline::after(timeout)) {
+            Ok(tenure) => Ok(ArrayGuard::new(tenure)),
+            Err(LockTimeoutError::Poisoned(error)) => Err(error.map(ArrayGuard::new).into()),
             Err(LockTimeoutError::TimedOut) => Err(LockTimeoutError::TimedOut),
         }
     }
@@ -185,28 +197,12 @@ impl<T: Pod> SharedArray<T> {
             Err(poisoned) => Err(poisoned.map(|elements| elements.to_vec())),
         }
     }
-
-    fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ArrayGuard<'a, T> {
-        ArrayGuard {
-            first: self.first(),
-            length: self.len(),
-            lock,
-            elements: PhantomData,
-        }
-    }
-
-    fn first(&self) -> *mut T {
-        self.segment.base().cast()
-    }
 }
 
 impl<T> Clone for SharedArray<T> {
     /// One more handle to the same elements.
     fn clone(&self) -> SharedArray<T> {
-        SharedArray {
-            segment: Arc::clone(&self.segment),
-            element: PhantomData,
-        }
+        SharedArray::of(&self.segment)
     }
 }
 
@@ -241,20 +237,63 @@ impl<'de, T> Deserialize<'de> for SharedArray<T> {
 pub struct ArrayGuard<'a, T> {
     first: *mut T,
     length: usize,
-    lock: LockGuard<'a>,
+    tenure: Tenure<'a>,
     elements: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: shared access gives `&[T]` only, which may be shared where `T: Sync`; the lock guard may be
-// shared too. It is not `Send`, for the lock guard is not.
+// SAFETY: shared access gives `&[T]` only, which may be shared where `T: Sync`; the tenure may be shared
+// too. It is not `Send`, for the tenure is not.
 unsafe impl<T: Sync> Sync for ArrayGuard<'_, T> {}
+
+impl<'a, T> ArrayGuard<'a, T> {
+    /// The segment holds elements of `T`: it is that of a handle for them.
+    pub(crate) fn new(tenure: Tenure<'a>) -> ArrayGuard<'a, T> {
+        let segment = tenure.segment();
+        ArrayGuard {
+            first: segment.base().cast(),
+            length: segment.contents().length,
+            tenure,
+            elements: PhantomData,
+        }
+    }
+
+    pub(crate) fn into_tenure(self) -> Tenure<'a> {
+        self.tenure
+    }
+}
+
+impl<T: Pod> ArrayGuard<'_, T> {
+    /// The elements as bytes, in the machine's order.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(self)
+    }
+
+    /// The elements as bytes, to change: every pattern of bytes is an element.
+    #[must_use]
+    pub fn as_bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(self)
+    }
+}
+
+impl<T: Atomic> ArrayGuard<'_, T> {
+    /// The elements as atomics, for threads of this process to change together while the lock keeps other
+    /// processes out.
+    #[must_use]
+    pub fn as_atomics(&mut self) -> &[T::Atomic] {
+        const { T::ALIKE };
+        // SAFETY: of the same size and alignment (`ALIKE`), and any bytes are values; nobody else has access
+        // while the guard is borrowed mutably, but through what is returned.
+        unsafe { slice::from_raw_parts(self.first.cast(), self.length) }
+    }
+}
 
 impl<T: Pod> Deref for ArrayGuard<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
         // SAFETY: `first` is aligned and followed by `length` elements inside the mapping, which is there
-        // as long as the guard; any bytes are values (`Pod`); and who holds the lock is alone with them.
+        // as long as the guard; any bytes are values (`Pod`); and who has the tenure is alone with them.
         unsafe { slice::from_raw_parts(self.first, self.length) }
     }
 }
@@ -269,12 +308,11 @@ impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
 impl<T> Release for ArrayGuard<'_, T> {
     fn release(&mut self) {
         // SAFETY: no slice of the elements is borrowed: `&mut self`.
-        unsafe { self.lock.release() };
+        unsafe { self.tenure.release() };
     }
 
     fn retake(&mut self) -> Held {
-        // SAFETY: as in `SharedArray::lock`.
-        unsafe { self.lock.retake() }
+        self.tenure.retake()
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`SharedArray`], [`Mutex`], [`RwLock`]: elements, or a value, behind a lock that survives the death of
 //!   its holder. A handle is a serde value and travels in arguments, results and messages. [`SharedValue`]
 //!   is another name for `Mutex`.
+//! - [`ArrayLoan`], [`ArrayPieces`], [`ArrayPiece`]: an array lent out in pieces, for several to change at once.
 //! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`], as in
 //!   Python, and [`Once`]. What a process holds comes back when it is killed, and nobody is left waiting.
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
@@ -30,17 +31,23 @@ mod block;
 #[cfg(not(loom))]
 mod condition;
 #[cfg(not(loom))]
+mod element;
+#[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
 mod home;
 #[cfg(not(loom))]
 mod lane;
 #[cfg(not(loom))]
+mod lending;
+#[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
 mod mutex;
 #[cfg(not(loom))]
 mod once;
+#[cfg(not(loom))]
+mod pieces;
 pub mod ring;
 #[cfg(not(loom))]
 mod rlock;
@@ -50,6 +57,8 @@ mod rwlock;
 mod segment;
 #[cfg(not(loom))]
 mod semaphore;
+#[cfg(not(loom))]
+mod tenure;
 
 #[cfg(not(loom))]
 pub use array::{ArrayGuard, SharedArray};
@@ -62,9 +71,13 @@ pub use block::Block;
 #[cfg(not(loom))]
 pub use condition::{Condition, Guard, WaitTimeoutResult};
 #[cfg(not(loom))]
+pub use element::Atomic;
+#[cfg(not(loom))]
 pub use event::Event;
 #[cfg(not(loom))]
 pub use lane::{Lane, LaneError};
+#[cfg(not(loom))]
+pub use lending::PieceError;
 #[cfg(not(loom))]
 pub use lock::{Lock, LockGuard, NotHeld};
 #[cfg(not(loom))]
@@ -73,6 +86,8 @@ pub use multiproc_sync::{BarrierError, LockTimeoutError, PoisonError, TryLockErr
 pub use mutex::{Mutex, MutexGuard, SharedValue};
 #[cfg(not(loom))]
 pub use once::{Once, OnceState};
+#[cfg(not(loom))]
+pub use pieces::{ArrayLoan, ArrayPiece, ArrayPieces, PieceGuard};
 #[cfg(not(loom))]
 pub use rlock::{RLock, RLockGuard};
 #[cfg(not(loom))]

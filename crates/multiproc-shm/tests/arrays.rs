@@ -161,6 +161,22 @@ fn a_leaked_guard_keeps_its_memory_and_harms_nothing() {
     oracle.finish();
 }
 
+#[test]
+fn a_guard_is_bytes_and_atomics_too() {
+    let array = SharedArray::from_slice(&[1_u32, 0x0102_0304]).unwrap();
+    let mut guard = array.lock().unwrap();
+    assert_eq!(guard.as_bytes()[4..], 0x0102_0304_u32.to_ne_bytes());
+    guard.as_bytes_mut().fill(0xff);
+    assert_eq!(*guard, [u32::MAX; 2]);
+    let atomics = guard.as_atomics();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| atomics[1].fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        }
+    });
+    assert_eq!(*guard, [u32::MAX, 1]);
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 struct Point {
@@ -209,6 +225,8 @@ fn what_cannot_be_is_an_error() {
     let handoff = multiproc_wire::encode(&array, &mut bytes).unwrap();
     let other = multiproc_wire::decode::<SharedArray<u16>>(&bytes, handoff.handles().to_vec());
     assert!(other.is_err());
+    let other = multiproc_wire::decode::<SharedArray<i8>>(&bytes, handoff.handles().to_vec());
+    assert!(other.is_err(), "of the same size, but another type");
     let same =
         multiproc_wire::decode::<SharedArray<u8>>(&bytes, handoff.handles().to_vec()).unwrap();
     assert_eq!(same.to_vec().unwrap(), [1, 2]);
