@@ -5,7 +5,7 @@
 //! (however it came) when what was sent before has been read.
 
 cfg_select! {
-    target_os = "linux" => { mod seqpacket; use seqpacket as imp; }
+    target_os = "linux" => { pub(crate) mod rights; mod seqpacket; use seqpacket as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/socket/mod.rs says what one must supply"); }
 }
 pub use imp::{MAX_BYTES, MAX_HANDLES, Received, Socket};
