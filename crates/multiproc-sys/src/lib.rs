@@ -22,6 +22,7 @@ pub mod identity;
 pub mod robust;
 
 pub mod socket;
+pub mod stream;
 
 pub mod hook;
 pub mod image;

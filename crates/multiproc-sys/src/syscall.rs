@@ -19,6 +19,12 @@ impl Returned for libc::c_long {
     }
 }
 
+impl Returned for isize {
+    fn failed(self) -> bool {
+        self == -1
+    }
+}
+
 /// `Err(errno)` where `returned` is −1.
 pub(crate) fn check<T: Returned>(returned: T) -> io::Result<T> {
     if returned.failed() {

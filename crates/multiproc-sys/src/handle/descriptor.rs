@@ -64,7 +64,11 @@ pub fn poll<const N: usize>(
     Ok(found)
 }
 
-pub(crate) fn poll_slice(
+/// As [`poll`], for as many handles as there are, with one answer for each in `found`.
+///
+/// # Errors
+/// As [`poll`].
+pub fn poll_slice(
     handles: &[(BorrowedHandle<'_>, Interest)],
     found: &mut [Readiness],
     deadline: Deadline,

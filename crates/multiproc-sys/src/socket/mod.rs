@@ -8,4 +8,5 @@ cfg_select! {
     target_os = "linux" => { pub(crate) mod rights; mod seqpacket; use seqpacket as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/socket/mod.rs says what one must supply"); }
 }
+pub(crate) use imp::peer;
 pub use imp::{MAX_BYTES, MAX_HANDLES, Received, Socket};

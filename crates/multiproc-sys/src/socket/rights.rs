@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 /// How many descriptors one control message can have: the kernel's `SCM_MAX_FD`.
-pub(crate) const HANDLES_A_PACKET: usize = 253;
+pub const HANDLES_A_PACKET: usize = 253;
 
 /// Room for the descriptors of one packet, aligned as control messages are.
 #[repr(C, align(8))]

@@ -67,7 +67,7 @@ impl Socket {
         if option::<libc::c_int>(&fd, libc::SO_TYPE)? != libc::SOCK_SEQPACKET {
             return refuse("the inherited descriptor is not a socket for messages");
         }
-        let peer = option::<libc::ucred>(&fd, libc::SO_PEERCRED)?;
+        let peer = peer(&fd)?;
         // SAFETY: takes nothing, cannot fail.
         let user = unsafe { libc::geteuid() };
         if peer.uid != user || peer.pid.cast_unsigned() != maker {
@@ -262,6 +262,11 @@ impl From<OwnedFd> for Socket {
     fn from(fd: OwnedFd) -> Socket {
         Socket(fd)
     }
+}
+
+/// Who made the other end of a local socket, or connected or accepted there.
+pub(crate) fn peer(fd: &OwnedFd) -> io::Result<libc::ucred> {
+    option(fd, libc::SO_PEERCRED)
 }
 
 fn option<T: Copy>(fd: &OwnedFd, name: libc::c_int) -> io::Result<T> {
