@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,12 @@ enum Listening {
 struct Name {
     path: PathBuf,
     file: Option<(u64, u64)>,
+}
+
+/// The permissions of a folder that its owner alone may enter.
+#[must_use]
+pub fn owner_only() -> fs::Permissions {
+    fs::Permissions::from_mode(0o700)
 }
 
 /// One end of a connection.
@@ -217,21 +223,25 @@ impl Stream {
     }
 
     /// Whom the other end belongs to; `None` for TCP, which does not tell.
-    ///
-    /// # Errors
-    /// What `getsockopt` answers.
-    pub fn user(&self) -> io::Result<Option<User>> {
+    #[must_use]
+    pub fn user(&self) -> Option<User> {
         if !self.local {
-            return Ok(None);
+            return None;
         }
-        let peer = crate::socket::peer(&self.socket)?;
         // SAFETY: takes nothing, cannot fail.
         let own = unsafe { libc::geteuid() };
-        Ok(Some(User {
+        let unknown = User { id: u32::MAX, process: 0, is_trusted: false };
+        Some(crate::socket::peer(&self.socket).map_or(unknown, |peer| User {
             id: peer.uid,
             process: peer.pid.cast_unsigned(),
             is_trusted: peer.uid == own || peer.uid == 0,
         }))
+    }
+
+    /// Says that nothing more is sent: the other end reads the end behind what was sent before.
+    pub fn finish(&self) {
+        // SAFETY: no pointer is passed. It fails only where the connection is gone anyway.
+        unsafe { libc::shutdown(self.socket.as_raw_fd(), libc::SHUT_WR) };
     }
 
     /// Sends as many of the bytes as there is room for now, and with the first of them all of the handles, of which
@@ -402,7 +412,7 @@ mod tests {
         assert_eq!(taken.kind(), ErrorKind::AddrInUse);
         let client = Stream::connect_local(&path, Deadline::now()).unwrap();
         let server = accept(&acceptor);
-        let user = server.user().unwrap().unwrap();
+        let user = server.user().unwrap();
         assert!(user.is_trusted && user.process == std::process::id());
         let file = fs::File::open("/dev/null").unwrap();
         assert_eq!(client.send(b"ab", &[]).unwrap(), Some(2));
@@ -463,7 +473,7 @@ mod tests {
         let soon = Deadline::after(Duration::from_secs(60));
         let client = Stream::connect_tcp(acceptor.tcp_address().unwrap(), soon).unwrap();
         let server = accept(&acceptor);
-        assert!(!client.passes_handles() && client.user().unwrap().is_none());
+        assert!(!client.passes_handles() && client.user().is_none());
         assert_eq!(client.send(b"hello", &[]).unwrap(), Some(5));
         poll([(server.as_fd(), Interest::Read)], soon).unwrap();
         let mut bytes = vec![];
