@@ -42,6 +42,7 @@
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
 //! | pass values from one process to another while both run | [`channel()`] |
+//! | talk to a process that was started elsewhere | [`Listener`], [`Client`] |
 //! | pass an open file, socket or pipe to another process | [`Descriptor`] |
 //! | let any error travel out of a function | [`Failure`] |
 //!
@@ -100,13 +101,14 @@
 //! - `pool`: [`Pool`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`].
+//! - `connection`: [`Listener`], [`Client`], [`Connection`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
 //!
 //! # Crates
 //!
 //! Each part is a crate of its own for those who need no more, and is found here as a module too:
-//! [`process`], [`pool`], [`shm`], [`mod@channel`]. Those hold what is rarely named, such as builders and error
+//! [`process`], [`pool`], [`shm`], [`mod@channel`], [`connection`]. Those hold what is rarely named, such as builders and error
 //! types.
 #![forbid(unsafe_code)]
 
@@ -136,6 +138,11 @@ pub use multiproc_shm::{
 #[doc(inline)]
 pub use multiproc_channel::{Receiver, Sender, channel};
 
+// Connections between processes that did not start each other.
+#[cfg(feature = "connection")]
+#[doc(inline)]
+pub use multiproc_connection::{Client, Connection, Listener};
+
 // Errors and open files that travel.
 #[doc(inline)]
 pub use multiproc_wire::{Descriptor, Failure, FailureError, Panic};
@@ -143,6 +150,8 @@ pub use multiproc_wire::{Descriptor, Failure, FailureError, Panic};
 // The parts, whole.
 #[cfg(feature = "channel")]
 pub use multiproc_channel as channel;
+#[cfg(feature = "connection")]
+pub use multiproc_connection as connection;
 #[cfg(feature = "pool")]
 pub use multiproc_pool as pool;
 #[cfg(feature = "process")]

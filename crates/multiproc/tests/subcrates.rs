@@ -55,6 +55,26 @@ fn channel() {
 }
 
 #[test]
+fn connection() {
+    let run = || {
+        let key = multiproc::connection::Key::random().unwrap();
+        let mut listener = multiproc::Listener::local(&key).unwrap();
+        let client = |(address, key)| {
+            let connected = multiproc::Client::connect::<u8, ()>(&address, &key);
+            connected.unwrap().send(&7).unwrap();
+        };
+        let child = multiproc::Process::spawn(client, (listener.address().clone(), key)).unwrap();
+        let mut connection: multiproc::Connection<(), u8> = listener.accept().unwrap();
+        let received = connection.recv().unwrap();
+        child.join().unwrap();
+        received
+    };
+    let oracle = Oracle::after(run);
+    assert_eq!(within(LIMIT, run), 7);
+    oracle.finish();
+}
+
+#[test]
 fn wire() {
     let failure = multiproc::Failure::from("it is broken");
     assert_eq!(failure.into_error().to_string(), "it is broken");
