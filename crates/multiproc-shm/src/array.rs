@@ -278,7 +278,8 @@ impl<T: Pod> ArrayGuard<'_, T> {
 
 impl<T: Atomic> ArrayGuard<'_, T> {
     /// The elements as atomics, for threads of this process to change together while the lock keeps other
-    /// processes out.
+    /// processes out. For all to change together, without a lock, there is
+    /// [`RawArray`](crate::RawArray::as_atomics).
     #[must_use]
     pub fn as_atomics(&mut self) -> &[T::Atomic] {
         const { T::ALIKE };

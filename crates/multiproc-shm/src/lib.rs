@@ -3,6 +3,7 @@
 //! - [`SharedArray`], [`Mutex`], [`RwLock`]: elements, or a value, behind a lock that survives the death of
 //!   its holder. A handle is a serde value and travels in arguments, results and messages. [`SharedValue`]
 //!   is another name for `Mutex`.
+//! - [`RawArray`], [`RawValue`]: without a lock, read and written one by one, or as atomics.
 //! - [`ArrayLoan`], [`ArrayPieces`], [`ArrayPiece`]: an array lent out in pieces, for several to change at once.
 //! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`], as in
 //!   Python, and [`Once`]. What a process holds comes back when it is killed, and nobody is left waiting.
@@ -48,6 +49,10 @@ mod mutex;
 mod once;
 #[cfg(not(loom))]
 mod pieces;
+#[cfg(not(loom))]
+mod racing;
+#[cfg(not(loom))]
+mod raw;
 pub mod ring;
 #[cfg(not(loom))]
 mod rlock;
@@ -88,6 +93,8 @@ pub use mutex::{Mutex, MutexGuard, SharedValue};
 pub use once::{Once, OnceState};
 #[cfg(not(loom))]
 pub use pieces::{ArrayLoan, ArrayPiece, ArrayPieces, PieceGuard};
+#[cfg(not(loom))]
+pub use raw::{RawArray, RawValue};
 #[cfg(not(loom))]
 pub use rlock::{RLock, RLockGuard};
 #[cfg(not(loom))]

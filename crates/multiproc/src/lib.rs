@@ -39,6 +39,8 @@
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
+//! | let them count, or change elements one by one, without a lock | [`RawArray`], [`RawValue`] |
+//! | let them change one array piece by piece at the same time | [`ArrayGuard::lend`](multiproc_shm::ArrayGuard::lend), [`ArrayPieces`] |
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
 //! | pass values from one process to another while both run | [`channel()`] |
@@ -129,8 +131,8 @@ pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
 #[cfg(feature = "shm")]
 #[doc(inline)]
 pub use multiproc_shm::{
-    Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, Once, RLock, RwLock, Semaphore,
-    SharedArray, SharedValue,
+    ArrayPieces, Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, Once, RLock, RawArray,
+    RawValue, RwLock, Semaphore, SharedArray, SharedValue,
 };
 
 // Messages between processes.
