@@ -90,6 +90,10 @@ impl<T> SharedArray<T> {
         &self.segment
     }
 
+    pub(crate) fn into_segment(self) -> Arc<Segment> {
+        self.segment
+    }
+
     /// How many elements there are.
     #[must_use]
     pub fn len(&self) -> usize {

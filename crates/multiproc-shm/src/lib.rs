@@ -4,6 +4,7 @@
 //!   its holder. A handle is a serde value and travels in arguments, results and messages. [`SharedValue`]
 //!   is another name for `Mutex`.
 //! - [`RawArray`], [`RawValue`]: without a lock, read and written one by one, or as atomics.
+//! - [`FrozenArray`]: an array that nobody changes any more, a slice everywhere.
 //! - [`ArrayLoan`], [`ArrayPieces`], [`ArrayPiece`]: an array lent out in pieces, for several to change at once.
 //! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`], as in
 //!   Python, and [`Once`]. What a process holds comes back when it is killed, and nobody is left waiting.
@@ -35,6 +36,8 @@ mod condition;
 mod element;
 #[cfg(not(loom))]
 mod event;
+#[cfg(not(loom))]
+mod frozen;
 #[cfg(not(loom))]
 mod home;
 #[cfg(not(loom))]
@@ -79,6 +82,8 @@ pub use condition::{Condition, Guard, WaitTimeoutResult};
 pub use element::Atomic;
 #[cfg(not(loom))]
 pub use event::Event;
+#[cfg(not(loom))]
+pub use frozen::{FreezeError, FrozenArray};
 #[cfg(not(loom))]
 pub use lane::{Lane, LaneError};
 #[cfg(not(loom))]

@@ -39,6 +39,7 @@
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
+//! | let them all read what nobody changes any more | [`FrozenArray`] |
 //! | let them count, or change elements one by one, without a lock | [`RawArray`], [`RawValue`] |
 //! | let them change one array piece by piece at the same time | [`ArrayGuard::lend`](multiproc_shm::ArrayGuard::lend), [`ArrayPieces`] |
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
@@ -131,8 +132,8 @@ pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
 #[cfg(feature = "shm")]
 #[doc(inline)]
 pub use multiproc_shm::{
-    ArrayPieces, Barrier, BoundedSemaphore, Condition, Event, Lock, Mutex, Once, RLock, RawArray,
-    RawValue, RwLock, Semaphore, SharedArray, SharedValue,
+    ArrayPieces, Barrier, BoundedSemaphore, Condition, Event, FrozenArray, Lock, Mutex, Once,
+    RLock, RawArray, RawValue, RwLock, Semaphore, SharedArray, SharedValue,
 };
 
 // Messages between processes.

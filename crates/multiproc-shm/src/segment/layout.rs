@@ -19,6 +19,7 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use multiproc_sync::LockWord;
+use serde::de;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mpshared");
 const VERSION: u32 = 2;
@@ -67,7 +68,7 @@ pub(crate) struct Contents {
     pub(crate) length: usize,
     pub(crate) element_size: usize,
     pub(crate) element_align: usize,
-    pub(crate) element_type: u64,
+    element_type: u64,
 }
 
 impl Contents {
@@ -100,6 +101,20 @@ impl Contents {
                 "{length} elements of {element_size} bytes are more than memory can hold"
             ))
         })
+    }
+
+    /// Errors where a received segment holds something else than this, but for the length.
+    pub(super) fn check_received<E: de::Error>(self, found: Contents) -> Result<(), E> {
+        let expected = Contents {
+            length: found.length,
+            ..self
+        };
+        if found == expected {
+            return Ok(());
+        }
+        Err(E::custom(
+            "the received segment holds other elements than expected",
+        ))
     }
 
     /// How many slots a segment has: pieces of an array have an element at least.

@@ -10,14 +10,13 @@
 //!    may have been leaked, and the kernel and the thread's list still point there. What is held is known
 //!    privately (`multiproc_sys::robust`): no peer can have it forgotten.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::slice;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
@@ -27,10 +26,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::lending::Lending;
 
+pub(crate) mod frozen;
 mod layout;
+mod registry;
 
 pub(crate) use layout::{Contents, Slot, Words};
 use layout::{Fields, SLOTS, WORDS};
+use registry::Registry;
 
 /// Shared memory with a header, a lock and contents.
 pub(crate) struct Segment {
@@ -42,15 +44,7 @@ pub(crate) struct Segment {
     slot_hint: AtomicUsize,
 }
 
-/// The segments that are mapped in this process.
-static MAPPED: OnceLock<Mutex<HashMap<[u64; 2], Weak<Segment>>>> = OnceLock::new();
-
-fn mapped() -> MutexGuard<'static, HashMap<[u64; 2], Weak<Segment>>> {
-    MAPPED
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-}
+static MAPPED: Registry<Segment> = Registry::new();
 
 impl Segment {
     /// A new segment with zeroed contents.
@@ -66,16 +60,18 @@ impl Segment {
 
     /// The segment behind a handle that was received, made sure to be `id` and of this kind.
     fn open(handle: Arc<OwnedHandle>, id: [u64; 2]) -> io::Result<Arc<Segment>> {
-        let known = mapped().get(&id).and_then(Weak::upgrade);
-        if let Some(segment) = known {
-            return Ok(segment);
+        if let Some(known) = MAPPED.get(id) {
+            return Ok(known);
         }
         let refuse = |why| io::Error::new(io::ErrorKind::InvalidData, why);
         let size = map::length(&handle)?;
         if size < SLOTS {
             return Err(refuse("the received memory is too short for a segment"));
         }
-        let mapping = Mapping::new(&handle, size)?;
+        let mapping = Mapping::new(&handle, size).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => refuse("the received memory was frozen meanwhile"),
+            _ => error,
+        })?;
         let mut bytes = Vec::new();
         mapping.read(0, size_of::<Fields>(), &mut bytes);
         let contents = Contents::from_fields(bytemuck::pod_read_unaligned(&bytes), id, size)?;
@@ -88,23 +84,14 @@ impl Segment {
         contents: Contents,
         id: [u64; 2],
     ) -> Arc<Segment> {
-        let mapping = ManuallyDrop::new(mapping);
-        let segment = Arc::new(Segment {
+        let segment = Segment {
             handle,
-            mapping,
+            mapping: ManuallyDrop::new(mapping),
             contents,
             id,
             slot_hint: AtomicUsize::new(0),
-        });
-        let mut mapped = mapped();
-        // Another thread may have mapped it meanwhile: the first stays, and ours is unmapped.
-        let known = mapped.get(&id).and_then(Weak::upgrade);
-        if let Some(known) = known {
-            drop(mapped);
-            return known;
-        }
-        mapped.insert(id, Arc::downgrade(&segment));
-        segment
+        };
+        MAPPED.enter(id, segment.into())
     }
 
     pub(crate) fn contents(&self) -> Contents {
@@ -144,15 +131,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        let mut mapped = mapped();
-        // The id may stand for a younger mapping of the same memory.
-        if mapped
-            .get(&self.id)
-            .is_some_and(|known| known.strong_count() == 0)
-        {
-            mapped.remove(&self.id);
-        }
-        drop(mapped);
+        MAPPED.leave(self.id);
         if robust::holds_within(self.mapping.as_ptr(), self.mapping.len()) {
             return;
         }
@@ -181,16 +160,27 @@ struct Travelling {
     id: [u64; 2],
 }
 
+fn put<S: Serializer>(
+    handle: &Arc<OwnedHandle>,
+    id: [u64; 2],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let handle = handoff::put(handle).map_err(ser::Error::custom)?;
+    Travelling { handle, id }.serialize(serializer)
+}
+
+fn take<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<(Arc<OwnedHandle>, [u64; 2]), D::Error> {
+    let Travelling { handle, id } = Travelling::deserialize(deserializer)?;
+    Ok((handoff::take(handle).map_err(de::Error::custom)?, id))
+}
+
 pub(crate) fn serialize<S: Serializer>(
     segment: &Segment,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let handle = handoff::put(&segment.handle).map_err(ser::Error::custom)?;
-    Travelling {
-        handle,
-        id: segment.id,
-    }
-    .serialize(serializer)
+    put(&segment.handle, segment.id, serializer)
 }
 
 /// The segment, made sure to hold elements as `expected` says, of whatever length.
@@ -198,19 +188,8 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
     expected: Contents,
 ) -> Result<Arc<Segment>, D::Error> {
-    let Travelling { handle, id } = Travelling::deserialize(deserializer)?;
-    let handle = handoff::take(handle).map_err(de::Error::custom)?;
+    let (handle, id) = take(deserializer)?;
     let segment = Segment::open(handle, id).map_err(de::Error::custom)?;
-    let found = segment.contents();
-    if found
-        != (Contents {
-            length: found.length,
-            ..expected
-        })
-    {
-        return Err(de::Error::custom(
-            "the received segment holds other elements than expected",
-        ));
-    }
+    expected.check_received(segment.contents)?;
     Ok(segment)
 }

@@ -60,11 +60,7 @@ fn reserve(memory: &OwnedFd, size: libc::off_t) -> io::Result<()> {
 /// # Errors
 /// `InvalidData` where the descriptor is not memory of this kind or may still be resized.
 pub fn length(memory: &OwnedFd) -> io::Result<usize> {
-    let refuse = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-    // SAFETY: the descriptor is open; the call takes no pointer.
-    let seals = check(unsafe { libc::fcntl(memory.as_raw_fd(), libc::F_GET_SEALS) })
-        .map_err(|_| refuse("the received descriptor is not shared memory"))?;
-    if seals & SEALS != SEALS {
+    if seals(memory)? & SEALS != SEALS {
         return Err(refuse("the received memory is not sealed against resizing"));
     }
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
@@ -73,6 +69,18 @@ pub fn length(memory: &OwnedFd) -> io::Result<usize> {
     // SAFETY: `fstat` succeeded and has filled it.
     let stat = unsafe { stat.assume_init() };
     usize::try_from(stat.st_size).map_err(|_| refuse("the received memory has no sensible length"))
+}
+
+pub(super) fn refuse(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// # Errors
+/// `InvalidData` where the descriptor is not memory of this kind.
+pub(super) fn seals(memory: &OwnedFd) -> io::Result<libc::c_int> {
+    // SAFETY: the descriptor is open; the call takes no pointer.
+    check(unsafe { libc::fcntl(memory.as_raw_fd(), libc::F_GET_SEALS) })
+        .map_err(|_| refuse("the received descriptor is not shared memory"))
 }
 
 /// Shared memory in this process's address space, readable and writable, until dropped.
