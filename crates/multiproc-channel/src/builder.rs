@@ -11,6 +11,9 @@ use crate::transport::{self, PREFIX, Settings, Transport};
 /// to 256 KiB differ by less than runs do; below, sides sleep more; above, the ring leaves the nearest caches.
 const BYTES: usize = 64 << 10;
 
+/// More than any bound.
+const MANY: usize = (1 << 32) + 1;
+
 /// What a channel is to be like.
 ///
 /// ```
@@ -38,6 +41,7 @@ impl ChannelBuilder {
             settings: Settings {
                 transport: Transport::default(),
                 bytes: BYTES,
+                messages: None,
                 max_message: DEFAULT_LIMIT - PREFIX,
             },
         }
@@ -57,6 +61,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// How many messages the channel holds at most, besides that of the receiver's hand: one to 2³². As many as
+    /// fit where nothing is asked for.
+    pub fn bound(mut self, messages: usize) -> ChannelBuilder {
+        self.settings.messages = Some(messages);
+        self
+    }
+
     /// The longest message that is sent or received, in bytes of its encoded form. 1 GiB, which is the most,
     /// where nothing is asked for.
     pub fn max_message(mut self, bytes: usize) -> ChannelBuilder {
@@ -67,9 +78,16 @@ impl ChannelBuilder {
     /// Both ends of such a channel.
     ///
     /// # Errors
-    /// `InvalidInput` for a capacity that no channel can have; where there is no memory for it, or too many files
+    /// `InvalidInput` for a capacity or a bound that no channel can have; where there is no memory for it, or too many files
     /// are open.
     pub fn channel<T>(&self) -> io::Result<(Sender<T>, Receiver<T>)> {
+        if let Some(messages @ (0 | MANY..)) = self.settings.messages {
+            let why = format!(
+                "a channel cannot be bounded to {messages} messages, but to 1 to {}",
+                MANY - 1
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let (tx, rx) = transport::create(&self.settings)?;
         Ok((Sender::new(tx), Receiver::new(rx)))
     }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::builder::ChannelBuilder;
 use crate::error::{
-    RecvError, RecvTimeoutError, SendError, SendTimeoutError, Stop, TryRecvError, TrySendError,
+    ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Stop, TryRecvError,
+    TrySendError,
 };
 use crate::transport::{Inlet, Outlet, PREFIX, Received, Rx, Tx};
 
@@ -37,6 +38,21 @@ pub fn channel<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
 /// `InvalidInput` where `bytes` is no power of two from 64 to 2³⁰; otherwise as [`channel`].
 pub fn channel_with_capacity<T>(bytes: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     ChannelBuilder::new().capacity(bytes).channel()
+}
+
+/// Both ends of a new channel that holds at most so many messages, besides the one in the receiver's hand.
+///
+/// They also fit into 64 KiB: what is longer passes through piece by piece, and takes a receiver that takes
+/// part. A queue holds its number of messages whatever their length.
+///
+/// # Errors
+/// `InvalidInput` where `messages` is 0 or over 2³²; otherwise as [`channel`].
+///
+/// # Differences from Python
+/// `multiprocessing.Queue(maxsize)` counts what a thread of the sending process has not written yet. Here a
+/// message that was sent is in the channel.
+pub fn bounded<T>(messages: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
+    ChannelBuilder::new().bound(messages).channel()
 }
 
 /// The sending end of a channel. Clones, here and in other processes, send to the same receiver.
@@ -77,6 +93,33 @@ impl<T> Receiver<T> {
             rx,
             messages: PhantomData,
         }
+    }
+
+    /// How many messages are there, wholly.
+    ///
+    /// # Errors
+    /// Where the receiver has [moved](ChannelError::is_moved).
+    pub fn len(&self) -> Result<usize, ChannelError> {
+        self.rx.len()
+    }
+
+    /// Whether no message is there.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    #[doc(alias = "multiprocessing.Connection.poll")]
+    pub fn is_empty(&self) -> Result<bool, ChannelError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Has nothing more sent: senders are told that the channel is disconnected. What was sent before is still
+    /// received, and then the end.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    #[doc(alias = "multiprocessing.Connection.close")]
+    pub fn close(&self) -> Result<(), ChannelError> {
+        self.rx.close()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`channel`] makes one: what is sent at its [`Sender`] comes out of its [`Receiver`], in another process or
 //! in this one. Both ends are serde values: put one into the argument of a function that runs in another
-//! process, into its result, or into a message of another channel, and it works there.
+//! process, into its result, or into a message of another channel, and it works there. [`duplex`] makes two ends
+//! that talk to each other, and [`bounded`] a channel that holds so many messages.
 //!
 //! ```
 //! use multiproc_channel::channel;
@@ -41,6 +42,7 @@
 
 mod builder;
 mod channel;
+mod duplex;
 mod error;
 mod iter;
 mod peer;
@@ -48,7 +50,8 @@ mod ring;
 mod transport;
 
 pub use builder::ChannelBuilder;
-pub use channel::{Receiver, Sender, channel, channel_with_capacity};
+pub use channel::{Receiver, Sender, bounded, channel, channel_with_capacity};
+pub use duplex::{Duplex, duplex};
 pub use error::{
     ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
     TrySendError,

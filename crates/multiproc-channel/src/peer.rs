@@ -21,6 +21,13 @@ impl PeerEnd {
     /// It closed its end, or nothing else is known.
     pub(crate) const CLOSED: PeerEnd = PeerEnd { death: None };
 
+    /// This process had an end, and did not close it.
+    pub(crate) fn of_death(pid: u32, status: Option<ExitStatus>) -> PeerEnd {
+        PeerEnd {
+            death: Some(Death { pid, status }),
+        }
+    }
+
     /// Whether a process on the other side is known to have ended without closing its end.
     #[must_use]
     pub fn died(&self) -> bool {

@@ -11,7 +11,7 @@ use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Stop;
+use crate::error::{ChannelError, Stop};
 use crate::ring;
 
 /// What carries a channel's messages.
@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) transport: Transport,
     /// How many bytes the channel holds.
     pub(crate) bytes: usize,
+    /// How many messages it holds, if that is limited.
+    pub(crate) messages: Option<usize>,
     /// The longest message, in bytes.
     pub(crate) max_message: usize,
 }
@@ -67,12 +69,24 @@ pub(crate) trait Inlet: Serialize + for<'de> Deserialize<'de> {
     ///
     /// # Errors
     /// [`Stop::NotNow`] where none came in time; [`Stop::Disconnected`] where none will come, all that was sent
-    /// having been received; [`ChannelError::MOVED`](crate::ChannelError); or what is wrong with the message
+    /// having been received; [`ChannelError::MOVED`]; or what is wrong with the message
     /// or the channel. A message that is wrong is passed over.
     fn receive(&self, until: Option<Deadline>) -> Result<Self::Message, Stop>;
 
     /// Takes a message's buffer back, for the next.
     fn give_back(&self, message: Self::Message);
+
+    /// How many messages are there.
+    ///
+    /// # Errors
+    /// [`ChannelError::MOVED`].
+    fn len(&self) -> Result<usize, ChannelError>;
+
+    /// Has nothing more sent. What was sent before is still received, and then the end.
+    ///
+    /// # Errors
+    /// As [`len`](Self::len).
+    fn close(&self) -> Result<(), ChannelError>;
 }
 
 /// A message as it was received.
@@ -137,6 +151,18 @@ impl Inlet for Rx {
     fn give_back(&self, message: Message) {
         match (self, message) {
             (Rx::Ring(rx), Message::Ring(message)) => rx.give_back(message),
+        }
+    }
+
+    fn len(&self) -> Result<usize, ChannelError> {
+        match self {
+            Rx::Ring(rx) => rx.len(),
+        }
+    }
+
+    fn close(&self) -> Result<(), ChannelError> {
+        match self {
+            Rx::Ring(rx) => rx.close(),
         }
     }
 }

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use multiproc_channel::{
-    ChannelBuilder, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender,
-    Transport, TryRecvError, TrySendError,
+    ChannelBuilder, Duplex, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError,
+    Sender, Transport, TryRecvError, TrySendError,
 };
 use multiproc_testkit::within;
 use multiproc_wire::Descriptor;
@@ -259,6 +259,95 @@ fn a_message_may_send_another_while_it_is_encoded(over: Transport) {
     });
 }
 
+fn what_is_there_is_counted(over: Transport) {
+    let (sender, receiver) = channel(over);
+    assert!(receiver.is_empty().unwrap());
+    for length in [1, 100, 10_000] {
+        sender.send("z".repeat(length)).unwrap();
+    }
+    assert_eq!(receiver.len().unwrap(), 3);
+    assert_eq!(receiver.recv().unwrap(), "z");
+    assert_eq!(receiver.len().unwrap(), 2);
+    drop(sender);
+    assert_eq!(receiver.iter().count(), 2);
+    assert!(receiver.is_empty().unwrap());
+}
+
+fn a_closed_channel_gives_what_was_sent_and_then_the_end(over: Transport) {
+    within(LIMIT, move || {
+        let (sender, receiver) = channel(over);
+        sender.send(1).unwrap();
+        receiver.close().unwrap();
+        let refused = sender.send(2).unwrap_err();
+        assert!(matches!(refused, SendError::Disconnected(2, peer) if !peer.died()));
+        assert_eq!(receiver.recv().unwrap(), 1);
+        assert!(matches!(receiver.recv(), Err(RecvError::Disconnected(_))));
+        assert!(matches!(
+            receiver.try_recv(),
+            Err(TryRecvError::Disconnected(_))
+        ));
+    });
+}
+
+fn closing_while_others_send_loses_nothing_that_was_sent(over: Transport) {
+    within(LIMIT, move || {
+        for _ in 0..100 {
+            let (sender, receiver) = channel::<u32>(over);
+            let sending = thread::spawn(move || (0..).find(|n| sender.send(*n).is_err()).unwrap());
+            let first = receiver.recv().unwrap();
+            receiver.close().unwrap();
+            let rest = receiver.iter().map(Result::unwrap);
+            let received = std::iter::once(first).chain(rest).count();
+            assert_eq!(u32::try_from(received).unwrap(), sending.join().unwrap());
+        }
+    });
+}
+
+fn duplex_ends_talk_to_each_other_and_move(over: Transport) {
+    within(LIMIT, move || {
+        let pair = ChannelBuilder::new().transport(over).duplex();
+        let (here, there) = pair.unwrap();
+        let (ends, moved) = channel::<Duplex<u32, String>>(over);
+        let answering = thread::spawn(move || {
+            let there = moved.recv().unwrap();
+            while let Ok(text) = there.recv() {
+                there.send(u32::try_from(text.len()).unwrap()).unwrap();
+            }
+        });
+        let mut bytes = vec![];
+        let handoff = multiproc_wire::encode(&there, &mut bytes).unwrap();
+        drop(handoff);
+        ends.send(there).unwrap();
+        for length in 0..10 {
+            here.send("a".repeat(length)).unwrap();
+            assert_eq!(here.recv().unwrap() as usize, length);
+        }
+        drop(here);
+        answering.join().unwrap();
+    });
+}
+
+fn a_duplex_end_that_has_moved_says_so_and_keeps_nobody_waiting(over: Transport) {
+    within(LIMIT, move || {
+        let pair = ChannelBuilder::new().transport(over).duplex::<u8, u8>();
+        let (here, there) = pair.unwrap();
+        let mut bytes = vec![];
+        let handoff = multiproc_wire::encode(&there, &mut bytes).unwrap();
+        let handles = handoff.handles().to_vec();
+        handoff.sent();
+        let moved: Duplex<u8, u8> = multiproc_wire::decode(&bytes, handles).unwrap();
+        assert!(matches!(there.send(1), Err(SendError::Failed(1, error)) if error.is_moved()));
+        assert!(matches!(there.recv(), Err(RecvError::Failed(error)) if error.is_moved()));
+        assert!(there.len().unwrap_err().is_moved());
+        assert!(multiproc_wire::encode(&there, &mut vec![]).is_err());
+        moved.send(5).unwrap();
+        assert_eq!(here.recv().unwrap(), 5);
+        drop(moved);
+        assert!(matches!(here.recv(), Err(RecvError::Disconnected(_))));
+        assert!(here.send(6).is_err());
+    });
+}
+
 /// Each test over each transport.
 macro_rules! conformance {
     ($($name:ident = $transport:ident),* : $tests:tt) => {$(
@@ -275,6 +364,11 @@ macro_rules! conformance {
 }
 
 conformance!(ring = Ring: [
+    what_is_there_is_counted,
+    a_closed_channel_gives_what_was_sent_and_then_the_end,
+    closing_while_others_send_loses_nothing_that_was_sent,
+    duplex_ends_talk_to_each_other_and_move,
+    a_duplex_end_that_has_moved_says_so_and_keeps_nobody_waiting,
     messages_arrive_in_order_and_then_the_end,
     a_receiver_that_goes_without_says_so,
     what_was_sent_outlives_its_sender,

@@ -172,7 +172,13 @@ fn a_killed_sender_is_a_sender_gone() {
     let child = Process::spawn(send_and_stay, sender).unwrap();
     assert_eq!(receive(&receiver), 1);
     child.kill().unwrap();
-    assert_ended(&receiver);
+    let Err(RecvTimeoutError::Disconnected(peer)) = receiver.recv_timeout(LIMIT) else {
+        panic!("the sender is gone")
+    };
+    assert!(peer.died());
+    assert_eq!(peer.pid(), Some(child.pid()));
+    let how = RecvTimeoutError::Disconnected(peer).to_string();
+    assert!(how.contains("SIGKILL"), "{how}");
     drop((child, receiver));
     oracle.finish();
 }

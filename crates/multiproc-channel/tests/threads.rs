@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use multiproc_channel::{
-    RecvError, SendTimeoutError, Sender, TryRecvError, TrySendError, channel, channel_with_capacity,
+    ChannelBuilder, RecvError, SendError, SendTimeoutError, Sender, TryRecvError, TrySendError,
+    bounded, channel, channel_with_capacity,
 };
 use multiproc_testkit::within;
 use multiproc_wire::Descriptor;
@@ -72,7 +73,8 @@ fn of_a_message_that_times_out_half_way_nothing_arrives() {
 #[test]
 fn a_receiver_moves_with_what_has_come_of_a_message() {
     within(LIMIT, || {
-        let (outer, receivers) = channel().unwrap();
+        // With room for what has come, which travels along: nobody receives there meanwhile.
+        let (outer, receivers) = channel_with_capacity(1 << 20).unwrap();
         let (sender, receiver) = channel_with_capacity::<String>(256).unwrap();
         let long = "y".repeat(100_000);
         let sending = thread::spawn({
@@ -123,4 +125,47 @@ fn a_capacity_that_no_channel_can_have_is_an_error() {
         let error = channel_with_capacity::<u8>(bytes).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
     }
+}
+
+#[test]
+fn a_bounded_channel_holds_so_many_messages() {
+    within(LIMIT, || {
+        let (sender, receiver) = bounded(3).unwrap();
+        for number in 0..3 {
+            sender.try_send(number).unwrap();
+        }
+        assert!(matches!(sender.try_send(3), Err(TrySendError::Full(3))));
+        let late = sender.send_timeout(3, SOON).unwrap_err();
+        assert!(matches!(late, SendTimeoutError::Timeout(3)));
+        assert_eq!(receiver.len().unwrap(), 3);
+        let sending = thread::spawn(move || (3..20_000).try_for_each(|number| sender.send(number)));
+        for expected in 0..20_000 {
+            assert!(receiver.len().unwrap() <= 3);
+            assert_eq!(receiver.recv().unwrap(), expected);
+        }
+        assert!(matches!(
+            receiver.recv(),
+            Err(RecvError::Disconnected(peer)) if !peer.died()
+        ));
+        sending.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_bound_that_no_channel_can_have_is_an_error() {
+    for messages in [0, (1 << 32) + 1, usize::MAX] {
+        let error = bounded::<u8>(messages).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    }
+}
+
+#[test]
+fn a_message_over_the_limit_is_refused_and_the_next_is_not() {
+    let limited = ChannelBuilder::new().max_message(100);
+    let (sender, receiver) = limited.channel().unwrap();
+    let refused = sender.send("x".repeat(101)).unwrap_err();
+    assert!(matches!(&refused, SendError::Failed(_, error) if error.is_too_long()));
+    assert!(refused.to_string().contains("102 bytes"), "{refused}");
+    sender.send("x".repeat(99)).unwrap();
+    assert_eq!(receiver.recv().unwrap().len(), 99);
 }

@@ -44,7 +44,8 @@
 //! | let them change one array piece by piece at the same time | [`ArrayGuard::lend`](multiproc_shm::ArrayGuard::lend), [`ArrayPieces`] |
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
-//! | pass values from one process to another while both run | [`channel()`] |
+//! | pass values from one process to another while both run | [`channel()`], [`bounded`] |
+//! | let two processes talk to each other | [`duplex`] |
 //! | talk to a process that was started elsewhere | [`Listener`], [`Client`] |
 //! | pass an open file, socket or pipe to another process | [`Descriptor`] |
 //! | let any error travel out of a function | [`Failure`] |
@@ -103,7 +104,7 @@
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
-//! - `channel`: [`channel()`], [`Sender`], [`Receiver`].
+//! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`].
 //! - `connection`: [`Listener`], [`Client`], [`Connection`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
@@ -139,7 +140,7 @@ pub use multiproc_shm::{
 // Messages between processes.
 #[cfg(feature = "channel")]
 #[doc(inline)]
-pub use multiproc_channel::{Receiver, Sender, channel};
+pub use multiproc_channel::{Duplex, Receiver, Sender, bounded, channel, duplex};
 
 // Connections between processes that did not start each other.
 #[cfg(feature = "connection")]

@@ -17,6 +17,9 @@ mod shared;
 mod travel;
 
 use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 pub(crate) use receiver::{Message, Rx};
 pub(crate) use sender::Tx;
@@ -27,7 +30,25 @@ use crate::transport::Settings;
 pub(crate) fn create(settings: &Settings) -> io::Result<(Tx, Rx)> {
     let shared = shared::Shared::create(settings.bytes)?;
     let (theirs, ours) = line::Line::pair()?;
-    let end =
-        receiver::End::new(shared.clone(), ours, settings.max_message).map_err(io::Error::other)?;
-    Ok((Tx::new(shared, theirs, settings.max_message), Rx::new(end)))
+    let limits = Limits {
+        max_message: settings.max_message,
+        messages: settings.messages.map(|messages| messages as u64),
+    };
+    let end = receiver::End::new(shared.clone(), ours, limits).map_err(io::Error::other)?;
+    Ok((Tx::new(shared, theirs, limits), Rx::new(end)))
 }
+
+/// What both ends know of a channel and do not read from its memory.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Limits {
+    max_message: usize,
+    messages: Option<u64>,
+}
+
+/// What a side's word in the ring holds while it sleeps on its end of the line.
+const ON_LINE: u32 = 2;
+
+/// How long a side sleeps on its word in the ring before it sleeps on the line, where it hears of a death. A wake
+/// by the word takes half as long, so that those who answer each other soon never get to the line; a death that
+/// comes while a side sleeps is learnt of so much later. Each longer sleep costs two system calls more.
+const DOZE: Duration = Duration::from_millis(1);

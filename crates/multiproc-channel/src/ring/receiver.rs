@@ -1,18 +1,21 @@
 //! The receiving end: one in all processes.
 
 use std::cell::RefCell;
+use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use multiproc_shm::Block;
-use multiproc_shm::ring::{Assembler, Consumer, Corrupt, Spin};
+use multiproc_shm::ring::{Assembler, Consumer, Corrupt, DEFAULT_LIMIT, PARKED, Spin};
 use multiproc_sync::Deadline;
+use multiproc_sync::primitive::{Ordering, Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
 
 use super::line::{Heard, Line, Parcel};
 use super::sender::WITH_HANDLES;
 use super::shared::Shared;
+use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
 use crate::peer::PeerEnd;
 use crate::transport::{Inlet, PREFIX, Received};
@@ -43,7 +46,7 @@ pub(super) struct End {
     pub(super) line: Line,
     consumer: Consumer<Block>,
     assembler: Assembler,
-    pub(super) max_message: usize,
+    pub(super) limits: Limits,
     /// Handles that came before their message was looked at.
     pub(super) parcels: Vec<Parcel>,
     spin: Spin,
@@ -66,6 +69,13 @@ impl Rx {
         Rx {
             place: Arc::new(Mutex::new(Place::Here(end))),
             spare: RefCell::default(),
+        }
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&End) -> R) -> Result<R, ChannelError> {
+        match &*lock(&self.place) {
+            Place::Here(end) => Ok(look(end)),
+            Place::Packed(_) | Place::Moved => Err(ChannelError::MOVED),
         }
     }
 
@@ -103,6 +113,18 @@ impl Inlet for Rx {
     fn give_back(&self, message: Message) {
         self.spare.replace(message.buffer);
     }
+
+    fn len(&self) -> Result<usize, ChannelError> {
+        self.look(|end| usize::try_from(end.shared.len()).unwrap_or(usize::MAX))
+    }
+
+    fn close(&self) -> Result<(), ChannelError> {
+        self.look(|end| {
+            end.shared.close();
+            // Whoever sleeps on the line; one who is gone needs no telling.
+            let _anybody: io::Result<bool> = end.line.ring();
+        })
+    }
 }
 
 fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
@@ -135,15 +157,16 @@ impl Drop for Departure {
 
 impl End {
     /// An end that goes on where another has stopped, or begins.
-    pub(super) fn new(shared: Shared, line: Line, max_message: usize) -> Result<End, Corrupt> {
+    pub(super) fn new(shared: Shared, line: Line, limits: Limits) -> Result<End, Corrupt> {
         // SAFETY: a channel has one receiver: it is made once, and moves only (`Place`).
         let consumer = unsafe { shared.consumer() }?;
+        shared.receive_here();
         Ok(End {
             shared,
             line,
             consumer,
-            assembler: Assembler::new(max_message + PREFIX),
-            max_message,
+            assembler: Assembler::new(limits.max_message.min(DEFAULT_LIMIT - PREFIX) + PREFIX),
+            limits,
             parcels: Vec::new(),
             spin: Spin::new(),
             buffer: Vec::new(),
@@ -154,9 +177,18 @@ impl End {
     /// Gives back all room that was not given back yet, so that another end can go on.
     pub(super) fn release(&mut self) -> Result<(), Stop> {
         if self.consumer.release() {
-            self.line.ring()?;
+            self.wake()?;
         }
         Ok(())
+    }
+
+    /// Wakes the sender that was found asleep. One that is gone needs no waking.
+    fn wake(&self) -> io::Result<()> {
+        if self.consumer.found_asleep() == PARKED {
+            self.consumer.wake_producer();
+            return Ok(());
+        }
+        self.line.ring().map(drop)
     }
 
     pub(super) fn begun(&self) -> Option<&[u8]> {
@@ -176,8 +208,11 @@ impl End {
             if let Some(message) = self.take()? {
                 return Ok(message);
             }
-            if ended {
-                return Err(Stop::Disconnected(PeerEnd::CLOSED));
+            if ended || self.shared.is_closed() && self.nobody_is_sending() {
+                match self.take()? {
+                    Some(message) => return Ok(message),
+                    None => return Err(Stop::Disconnected(self.end_of_senders(ended))),
+                }
             }
             match self.wait(until)? {
                 Heard::Something => {}
@@ -189,15 +224,42 @@ impl End {
         }
     }
 
+    /// In a closed channel, whether all who found it open are through.
+    fn nobody_is_sending(&self) -> bool {
+        self.shared.turn(None).is_some()
+    }
+
+    #[cold]
+    fn end_of_senders(&self, ended: bool) -> PeerEnd {
+        if ended {
+            self.shared.end_of_senders()
+        } else {
+            PeerEnd::CLOSED
+        }
+    }
+
     /// The next message, if all of it is there.
     #[inline]
     fn take(&mut self) -> Result<Option<Message>, Stop> {
         while let Some(record) = self.consumer.peek()? {
             let tag = record.tag();
             let whole = self.assembler.add(&record);
-            // A sender that is gone needs no waking.
-            if record.advance() {
-                self.line.ring()?;
+            let is_end = !record.has_more();
+            if is_end {
+                // Relaxed: ahead of the fence that a sender which waits for it makes this side pass.
+                let taken = self.shared.taken();
+                taken.store(
+                    taken.load(Ordering::Relaxed).wrapping_add(1),
+                    Ordering::Relaxed,
+                );
+            }
+            let mut wake = record.advance();
+            if is_end && self.limits.messages.is_some() {
+                // What a sender waits for may be this one message.
+                wake |= self.consumer.release();
+            }
+            if wake {
+                self.wake()?;
             }
             if whole? {
                 return self.message(tag).map(Some);
@@ -257,11 +319,21 @@ impl End {
         if self.spin.until(|| consumer.has_news()) {
             return Ok(Heard::Something);
         }
-        let park = self.consumer.begin_park();
-        if park.wake_peer {
-            self.line.ring()?;
+        // Acquire: pairs with the Release of who leaves.
+        let seen = self.shared.left().load(Ordering::Acquire);
+        // Where nobody is noted whose leaving would be told, the line is to be asked at once.
+        if self.shared.has_senders() {
+            if !self.park(PARKED)? {
+                return Ok(Heard::Something);
+            }
+            let words = [(self.consumer.word(), PARKED), (self.shared.left(), seen)];
+            let woken = futex::wait_any(&words, until.or(Deadline::after(DOZE)));
+            self.consumer.end_park();
+            if woken == Woken::Look {
+                return Ok(Heard::Something);
+            }
         }
-        if !park.sleep {
+        if !self.park(ON_LINE)? {
             return Ok(Heard::Something);
         }
         let heard = self.listen(until.or(Deadline::after(LOOK_AGAIN)));
@@ -270,6 +342,18 @@ impl End {
             Heard::Nothing if !until.has_passed() => Ok(Heard::Something),
             heard => Ok(heard),
         }
+    }
+
+    /// Declares that this side is about to sleep there. `false` where it is to look first.
+    fn park(&mut self, place: u32) -> io::Result<bool> {
+        let park = self.consumer.begin_park_on(place);
+        if park.wake_peer
+            && let Err(error) = self.wake()
+        {
+            self.consumer.end_park();
+            return Err(error);
+        }
+        Ok(park.sleep)
     }
 
     fn listen(&mut self, until: Deadline) -> Result<Heard, Stop> {
@@ -282,7 +366,7 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         if self.last {
-            self.shared.close();
+            self.shared.abandon();
         }
     }
 }

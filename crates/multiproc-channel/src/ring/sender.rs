@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use multiproc_shm::Block;
-use multiproc_shm::ring::{Outgoing, Producer, Spin};
+use multiproc_shm::ring::{Outgoing, PARKED, Producer, Spin};
 use multiproc_sync::Deadline;
+use multiproc_sync::primitive::{Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
 
 use super::glance::Glance;
 use super::known::{self, Id};
 use super::line::{Heard, Line};
 use super::shared::Shared;
+use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
-use crate::peer::PeerEnd;
 use crate::transport::{Outlet, PREFIX};
 
 /// The tag of a message that consists of its bytes.
@@ -34,8 +35,12 @@ pub(super) struct Port {
     /// Used by whoever has the turn.
     waiting: Mutex<Waiting>,
     next_parcel: AtomicU64,
+    /// How many messages were taken when last looked.
+    taken: AtomicU64,
     glance: Glance,
-    max_message: usize,
+    limits: Limits,
+    /// Where this process is noted as one that sends.
+    noted: Option<usize>,
 }
 
 /// What a wait for room needs.
@@ -48,20 +53,23 @@ struct Waiting {
 
 impl Tx {
     /// The first sending end of a new channel.
-    pub(super) fn new(shared: Shared, line: Line, max_message: usize) -> Tx {
-        Tx::open(known::fresh_id(), shared, line, max_message)
+    pub(super) fn new(shared: Shared, line: Line, limits: Limits) -> Tx {
+        Tx::open(known::fresh_id(), shared, line, limits)
     }
 
     /// One more sending end of a channel.
-    pub(super) fn open(id: Id, shared: Shared, line: Line, max_message: usize) -> Tx {
+    pub(super) fn open(id: Id, shared: Shared, line: Line, limits: Limits) -> Tx {
+        let noted = shared.enter();
         let ours = Arc::new(Port {
+            noted,
             id,
             shared,
             line,
             waiting: Mutex::default(),
             next_parcel: AtomicU64::new(known::random()),
+            taken: AtomicU64::new(0),
             glance: Glance::new(),
-            max_message,
+            limits,
         });
         known::enter(id, &ours);
         Tx(ours)
@@ -86,20 +94,21 @@ impl Port {
         handles: &[Arc<OwnedHandle>],
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
-        let len = message.len() - PREFIX;
-        if len > self.max_message {
-            return Err(ChannelError::too_long(len, self.max_message).into());
+        let (len, limit) = (message.len() - PREFIX, self.limits.max_message);
+        if len > limit {
+            return Err(ChannelError::too_long(len, limit).into());
         }
         let turn = self.shared.turn(until).ok_or(Stop::NotNow)?;
-        if self.shared.is_closed() || self.glance.is_due() && self.line.has_ended()? {
-            return Err(Stop::Disconnected(PeerEnd::CLOSED));
-        }
-        if turn.inherited {
-            // One who was killed may have published without ringing, and there may be no room until
-            // the receiver looks.
-            self.ring()?;
-        }
+        self.look_after_receiver()?;
         let mut producer = self.shared.producer(&turn)?;
+        if turn.inherited {
+            self.take_over(&producer)?;
+        }
+        let sent = self.shared.sent().load(Ordering::Relaxed);
+        if !self.has_place(sent) {
+            let until = until.ok_or(Stop::NotNow)?;
+            self.wait(&mut producer, until, |_| self.has_place(sent))?;
+        }
         let parcel = (!handles.is_empty()).then(|| self.name_parcel(handles, message));
         let (start, tag) = if parcel.is_some() {
             (0, WITH_HANDLES)
@@ -111,23 +120,58 @@ impl Port {
             // What was pushed and not published is forgotten with the producer.
             let until = until.ok_or(Stop::NotNow)?;
             let len = outgoing.next_len(producer.max_len());
-            self.wait_for_room(&mut producer, len, until)?;
+            self.wait(&mut producer, until, |it| it.has_room(len) != Ok(false))?;
         }
         if let Some(name) = parcel {
             // Before the message's end is published: who finds that finds them.
-            match self
-                .line
-                .send(name, handles, until.unwrap_or_else(Deadline::now))?
-            {
+            let until = until.unwrap_or_else(Deadline::now);
+            match self.line.send(name, handles, until)? {
                 Heard::Something => {}
                 Heard::Nothing => return Err(Stop::NotNow),
-                Heard::End => return Err(Stop::Disconnected(PeerEnd::CLOSED)),
+                Heard::End => return Err(self.receiver_is_gone()),
             }
         }
-        if producer.publish() {
-            self.ring()?;
+        self.shared.intend(producer.pushed_to(), sent + 1);
+        let asleep = producer.publish();
+        self.shared.sent().store(sent + 1, Ordering::Relaxed);
+        if asleep {
+            self.wake(&producer)?;
         }
         Ok(())
+    }
+
+    /// Makes sure, now and then, that there is a receiver.
+    #[inline]
+    fn look_after_receiver(&self) -> Result<(), Stop> {
+        if self.shared.is_closed() || self.glance.is_due() && self.line.has_ended()? {
+            return Err(self.receiver_is_gone());
+        }
+        Ok(())
+    }
+
+    /// After one who was killed with the turn. It may have published a message without counting it or ringing,
+    /// and there may be no room until the receiver looks.
+    #[cold]
+    fn take_over(&self, producer: &Producer<&Block>) -> Result<(), Stop> {
+        self.shared.recount(producer.published_to());
+        producer.wake_consumer();
+        self.ring()
+    }
+
+    /// Whether the channel's bound lets another message in.
+    #[inline]
+    fn has_place(&self, sent: u64) -> bool {
+        self.limits.messages.is_none_or(|bound| {
+            // Relaxed: how many come to be there is all that is concluded.
+            sent.saturating_sub(self.taken.load(Ordering::Relaxed)) < bound
+                || sent.saturating_sub(self.refresh_taken()) < bound
+        })
+    }
+
+    fn refresh_taken(&self) -> u64 {
+        let taken = self.shared.taken().load(Ordering::Relaxed);
+        self.taken.store(taken, Ordering::Relaxed);
+        taken
     }
 
     /// Names the handles in the message's prefix.
@@ -141,44 +185,90 @@ impl Port {
         name
     }
 
+    /// Waits until `ready`, having published what was pushed: on the ring's word for a moment, and then on the
+    /// line, which is where the receiver's death is heard.
     #[cold]
-    fn wait_for_room(
+    fn wait(
         &self,
         producer: &mut Producer<&Block>,
-        len: usize,
         until: Deadline,
+        ready: impl Fn(&mut Producer<&Block>) -> bool,
     ) -> Result<(), Stop> {
         if producer.publish() {
-            self.ring()?;
+            self.wake(producer)?;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let Waiting { spin, buffer } = &mut *waiting;
-        let has_room = |producer: &mut Producer<_>| producer.has_room(len) != Ok(false);
-        while !spin.until(|| has_room(producer)) {
-            let park = producer.begin_park(len);
-            if park.wake_peer {
-                self.ring()?;
+        loop {
+            if spin.until(|| ready(producer)) {
+                return Ok(());
             }
-            if !park.sleep {
+            let left = self.shared.left();
+            // Acquire: pairs with the Release of who leaves.
+            let seen = left.load(Ordering::Acquire);
+            if self.shared.is_closed() {
+                return Err(self.receiver_is_gone());
+            }
+            if self.park(producer, PARKED, &ready)? {
+                return Ok(());
+            }
+            let words = [(producer.word(), PARKED), (left, seen)];
+            let woken = futex::wait_any(&words, until.or(Deadline::after(DOZE)));
+            producer.end_park();
+            if woken == Woken::Look {
+                continue;
+            }
+            if self.park(producer, ON_LINE, &ready)? {
                 return Ok(());
             }
             let heard = self.line.listen(buffer, &mut Vec::new(), until);
             producer.end_park();
             match heard? {
-                Heard::End => return Err(Stop::Disconnected(PeerEnd::CLOSED)),
-                Heard::Nothing if !has_room(producer) => return Err(Stop::NotNow),
-                Heard::Nothing | Heard::Something => {}
+                Heard::End => return Err(self.receiver_is_gone()),
+                Heard::Nothing if ready(producer) => return Ok(()),
+                Heard::Nothing => return Err(Stop::NotNow),
+                Heard::Something => {}
             }
         }
-        Ok(())
+    }
+
+    /// Declares that this side is about to sleep. `true` if it is not to: it is ready.
+    fn park(
+        &self,
+        producer: &mut Producer<&Block>,
+        place: u32,
+        ready: impl Fn(&mut Producer<&Block>) -> bool,
+    ) -> Result<bool, Stop> {
+        let park = producer.begin_park_on(place, ready);
+        if park.wake_peer
+            && let Err(error) = self.wake(producer)
+        {
+            producer.end_park();
+            return Err(error);
+        }
+        Ok(!park.sleep)
+    }
+
+    /// Wakes the receiver where it was found asleep.
+    fn wake(&self, producer: &Producer<&Block>) -> Result<(), Stop> {
+        if producer.found_asleep() == PARKED {
+            producer.wake_consumer();
+            return Ok(());
+        }
+        self.ring()
     }
 
     fn ring(&self) -> Result<(), Stop> {
         if self.line.ring()? {
             Ok(())
         } else {
-            Err(Stop::Disconnected(PeerEnd::CLOSED))
+            Err(self.receiver_is_gone())
         }
+    }
+
+    #[cold]
+    fn receiver_is_gone(&self) -> Stop {
+        Stop::Disconnected(self.shared.end_of_receiver())
     }
 
     pub(super) fn id(&self) -> Id {
@@ -193,13 +283,14 @@ impl Port {
         &self.line
     }
 
-    pub(super) fn max_message(&self) -> usize {
-        self.max_message
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
+        self.shared.leave(self.noted);
         known::leave(self.id);
     }
 }

@@ -1,20 +1,45 @@
 //! A channel's memory.
 //!
-//! | bytes | what |
-//! |---|---|
-//! | 0..40 | the lock between senders |
-//! | 64..68 | 1 once the receiver was dropped |
-//! | 128.. | the ring |
+//! | bytes | what | written by |
+//! |---|---|---|
+//! | 0..40 | the lock between senders | |
+//! | 40..48 | how many messages were sent | who has the lock |
+//! | 48..64 | up to where the next is published, and how many it makes | who has the lock |
+//! | 64..68 | who said that nothing more is to be sent | the receiver |
+//! | 68..72 | how often somebody left in good order | all |
+//! | 128..136 | how many messages were taken | the receiver |
+//! | 136..140 | the receiver's process, while it has not left in good order | the receiver |
+//! | 192..256 | the senders' processes, while they have not | each its own |
+//! | 256.. | the ring | |
+//!
+//! The counts bound the channel and are told to users. Who is there is the kernel's word (`line.rs`): the
+//! processes' numbers only say who it was, and whether a receiver may hope for a wake through the memory.
 
 use std::io;
 
 use multiproc_shm::Block;
 use multiproc_shm::ring::{self, Consumer, Corrupt, Producer};
-use multiproc_sync::primitive::{AtomicU32, Ordering};
+use multiproc_sync::primitive::{AtomicU32, AtomicU64, Ordering, futex};
 use multiproc_sync::{Deadline, LockGuard, LockTimeoutError, LockWord};
+use multiproc_sys::wait::Waiter;
 
+use crate::peer::PeerEnd;
+
+const SENT: usize = 40;
+const NEXT_TAIL: usize = 48;
+const NEXT_SENT: usize = 56;
 const CLOSED: usize = 64;
-const RING: usize = 128;
+const LEFT: usize = 68;
+const TAKEN: usize = 128;
+const RECEIVER: usize = 136;
+const SENDERS: usize = 192;
+const MAX_SENDERS: usize = 16;
+const RING: usize = 256;
+
+/// In the word at [`CLOSED`]: the receiver was dropped.
+const GONE: u32 = 1;
+/// In the word at [`CLOSED`]: the receiver takes what is there and nothing more.
+const NO_MORE: u32 = 2;
 
 /// The memory of one channel, mapped.
 #[derive(Clone, Debug)]
@@ -114,15 +139,118 @@ impl Shared {
         unsafe { Consumer::new(self.block.clone(), self.ring(), self.capacity) }
     }
 
-    /// Whether the receiver was dropped. One that was killed did not say so.
+    /// Whether nothing more is to be sent. A receiver that was killed did not say so.
     #[inline]
     pub(super) fn is_closed(&self) -> bool {
-        // Relaxed: nothing else is concluded from it.
-        self.closed().load(Ordering::Relaxed) != 0
+        // Acquire: a sender that finds it open has the lock, and who closes looks at that after this word.
+        self.word(CLOSED).load(Ordering::Acquire) != 0
     }
 
+    /// The receiver takes what is there and nothing more.
     pub(super) fn close(&self) {
-        self.closed().store(1, Ordering::Relaxed);
+        self.word(CLOSED).fetch_or(NO_MORE, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// The receiver is dropped.
+    pub(super) fn abandon(&self) {
+        self.word(CLOSED).fetch_or(GONE, Ordering::SeqCst);
+        self.word(RECEIVER).store(0, Ordering::Relaxed);
+        self.tell();
+    }
+
+    /// What sleepers watch besides what they wait for: it changes when somebody leaves in good order.
+    pub(super) fn left(&self) -> &AtomicU32 {
+        self.word(LEFT)
+    }
+
+    fn tell(&self) {
+        // Release: what the one that leaves did before; its word is looked at after this one.
+        self.left().fetch_add(1, Ordering::Release);
+        futex::wake(self.left(), u32::MAX);
+    }
+
+    /// How many messages were sent, by who has the turn.
+    #[inline]
+    pub(super) fn sent(&self) -> &AtomicU64 {
+        self.count(SENT)
+    }
+
+    /// Says before a message's end is published that publishing it to `tail` makes `sent` messages.
+    #[inline]
+    pub(super) fn intend(&self, tail: u64, sent: u64) {
+        // Relaxed, here and below: ordered by the lock, or by the kernel's mark of its holder's death.
+        self.count(NEXT_TAIL).store(tail, Ordering::Relaxed);
+        self.count(NEXT_SENT).store(sent, Ordering::Relaxed);
+    }
+
+    /// After the death of one who had the turn: counts the message that it published, if it did not come to
+    /// count it.
+    pub(super) fn recount(&self, published: u64) {
+        if self.count(NEXT_TAIL).load(Ordering::Relaxed) == published {
+            let sent = self.count(NEXT_SENT).load(Ordering::Relaxed);
+            self.sent().store(sent, Ordering::Relaxed);
+        }
+    }
+
+    /// How many messages were taken, by the receiver.
+    #[inline]
+    pub(super) fn taken(&self) -> &AtomicU64 {
+        self.count(TAKEN)
+    }
+
+    /// How many messages are there. What others write wildly makes it wrong, and nothing else.
+    pub(super) fn len(&self) -> u64 {
+        let taken = self.taken().load(Ordering::Acquire);
+        self.sent().load(Ordering::Acquire).saturating_sub(taken)
+    }
+
+    /// Notes that this process sends, and where it noted that, if there was a place.
+    pub(super) fn enter(&self) -> Option<usize> {
+        let me = std::process::id();
+        let free = |slot: &usize| {
+            self.word(SENDERS + slot * size_of::<u32>())
+                .compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
+        (0..MAX_SENDERS).find(free)
+    }
+
+    /// The process sends no more.
+    pub(super) fn leave(&self, slot: Option<usize>) {
+        if let Some(slot) = slot {
+            let word = self.word(SENDERS + slot * size_of::<u32>());
+            word.store(0, Ordering::Relaxed);
+        }
+        self.tell();
+    }
+
+    /// Whether some process is known that sends, or may have died sending.
+    pub(super) fn has_senders(&self) -> bool {
+        self.senders().any(|pid| pid != 0)
+    }
+
+    fn senders(&self) -> impl Iterator<Item = u32> {
+        (0..MAX_SENDERS).map(|slot| {
+            self.word(SENDERS + slot * size_of::<u32>())
+                .load(Ordering::Relaxed)
+        })
+    }
+
+    /// Notes that this process receives.
+    pub(super) fn receive_here(&self) {
+        self.word(RECEIVER)
+            .store(std::process::id(), Ordering::Relaxed);
+    }
+
+    /// How the senders have ended, now that they have.
+    pub(super) fn end_of_senders(&self) -> PeerEnd {
+        how_it_ended(self.senders().find(|pid| *pid != 0).unwrap_or(0))
+    }
+
+    /// How the receiver has ended, now that it has.
+    pub(super) fn end_of_receiver(&self) -> PeerEnd {
+        how_it_ended(self.word(RECEIVER).load(Ordering::Relaxed))
     }
 
     fn ring(&self) -> *mut u8 {
@@ -138,10 +266,28 @@ impl Shared {
     }
 
     #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
-    fn closed(&self) -> &AtomicU32 {
-        let word = self.block.as_ptr().wrapping_add(CLOSED).cast::<AtomicU32>();
-        // SAFETY: at byte 64 of the block, which is longer and aligned to 128; an atomic, of which any
-        // bytes are a value, whoever writes to them.
+    fn word(&self, at: usize) -> &AtomicU32 {
+        debug_assert!(at < RING && at.is_multiple_of(align_of::<AtomicU32>()));
+        let word = self.block.as_ptr().wrapping_add(at).cast::<AtomicU32>();
+        // SAFETY: before the ring, in the block, which is longer and aligned to 128; the offsets are multiples
+        // of four; an atomic, of which any bytes are a value, whoever writes to them.
         unsafe { &*word }
     }
+
+    #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
+    fn count(&self, at: usize) -> &AtomicU64 {
+        debug_assert!(at < RING && at.is_multiple_of(align_of::<AtomicU64>()));
+        let count = self.block.as_ptr().wrapping_add(at).cast::<AtomicU64>();
+        // SAFETY: as in `word`; the offsets are multiples of eight.
+        unsafe { &*count }
+    }
+}
+
+/// For a process that has not left in good order; 0 for none.
+fn how_it_ended(pid: u32) -> PeerEnd {
+    if pid == 0 || pid == std::process::id() {
+        return PeerEnd::CLOSED;
+    }
+    let status = Waiter::new(pid).ok().and_then(|it| it.early_status());
+    PeerEnd::of_death(pid, status)
 }

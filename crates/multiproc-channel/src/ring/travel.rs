@@ -3,24 +3,23 @@
 use std::sync::Arc;
 
 use multiproc_shm::Block;
-use multiproc_shm::ring::DEFAULT_LIMIT;
 use multiproc_sys::handle::AsHandle;
 use multiproc_wire::handoff::{self, HandoffError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use super::Limits;
 use super::known::{self, Id};
 use super::line::{Line, Parcel};
 use super::receiver::{End, Rx};
 use super::sender::Tx;
 use super::shared::Shared;
-use crate::transport::PREFIX;
 
 #[derive(Serialize, Deserialize)]
 struct TravellingTx {
     id: Id,
     block: Block,
     capacity: u64,
-    max_message: u64,
+    limits: Limits,
     line: u32,
 }
 
@@ -28,7 +27,7 @@ struct TravellingTx {
 struct TravellingRx {
     block: Block,
     capacity: u64,
-    max_message: u64,
+    limits: Limits,
     line: u32,
     begun: Option<Vec<u8>>,
     parcels: Vec<TravellingParcel>,
@@ -70,7 +69,7 @@ impl Serialize for Tx {
             id: port.id(),
             block: port.shared().block().clone(),
             capacity: port.shared().capacity() as u64,
-            max_message: port.max_message() as u64,
+            limits: port.limits(),
             line: put(port.line())?,
         }
         .serialize(serializer)
@@ -83,14 +82,14 @@ impl<'de> Deserialize<'de> for Tx {
             id,
             block,
             capacity,
-            max_message,
+            limits,
             line,
         } = TravellingTx::deserialize(deserializer)?;
         if let Some(known) = known::find(id) {
             return Ok(Tx(known));
         }
         let shared = open(block, capacity)?;
-        Ok(Tx::open(id, shared, take(line)?, number(max_message)?))
+        Ok(Tx::open(id, shared, take(line)?, limits))
     }
 }
 
@@ -117,7 +116,7 @@ impl TravellingRx {
         Ok(TravellingRx {
             block: end.shared.block().clone(),
             capacity: end.shared.capacity() as u64,
-            max_message: end.max_message as u64,
+            limits: end.limits,
             line: put(&end.line)?,
             begun: end.begun().map(<[u8]>::to_vec),
             parcels: end
@@ -130,8 +129,7 @@ impl TravellingRx {
 
     fn take<E: de::Error>(self) -> Result<End, E> {
         let shared = open(self.block, self.capacity)?;
-        let max_message = number(self.max_message)?.min(DEFAULT_LIMIT - PREFIX);
-        let mut end = End::new(shared, take(self.line)?, max_message).map_err(E::custom)?;
+        let mut end = End::new(shared, take(self.line)?, self.limits).map_err(E::custom)?;
         let parcels = self.parcels.into_iter().map(TravellingParcel::take);
         end.resume(self.begun, parcels.collect::<Result<_, _>>()?);
         Ok(end)

@@ -25,6 +25,8 @@ pub struct Consumer<M> {
     tail: u64,
     /// The beginning of a message was found revoked: what goes on with it is passed over.
     skipping: bool,
+    /// Where the producer slept when last found asleep.
+    found_asleep: u32,
     spin: Spin,
 }
 
@@ -56,6 +58,7 @@ impl<M> Consumer<M> {
             released: head,
             tail: head,
             skipping: false,
+            found_asleep: AWAKE,
             spin: Spin::new(),
         })
     }
@@ -111,14 +114,31 @@ impl<M> Consumer<M> {
         // Release: payload has been read; pairs with Acquire in `Producer::refresh_head`.
         backward.head.store(self.head, Ordering::Release);
         self.released = self.head;
-        park::take(&backward.producer)
+        let place = park::take(&backward.producer);
+        if place != AWAKE {
+            self.found_asleep = place;
+        }
+        place != AWAKE
+    }
+
+    /// Where the producer slept when it was last found asleep: [`PARKED`] for its word in the ring, else
+    /// what it gave to [`Producer::begin_park_on`](super::Producer::begin_park_on).
+    #[must_use]
+    pub fn found_asleep(&self) -> u32 {
+        self.found_asleep
     }
 
     /// Declares that this side will sleep until there is a record. Releases what was advanced over: a
     /// producer that sleeps could not publish otherwise.
     pub fn begin_park(&mut self) -> Park {
+        self.begin_park_on(PARKED)
+    }
+
+    /// As [`Consumer::begin_park`], on something other than its word in the ring, which `place` names to the
+    /// producer; any number but [`AWAKE`].
+    pub fn begin_park_on(&mut self, place: u32) -> Park {
         let wake_peer = self.release();
-        park::declare(&self.memory.header().forward.consumer);
+        park::declare(&self.memory.header().forward.consumer, place);
         let sleep = !self.has_news();
         if !sleep {
             self.end_park();

@@ -9,7 +9,8 @@
 //! | word | meaning |
 //! |---|---|
 //! | [`AWAKE`] | its owner looks by itself |
-//! | [`PARKED`] | its owner sleeps, or is about to: who changes this to [`AWAKE`] wakes it |
+//! | [`PARKED`] | its owner sleeps on this word, or is about to: who changes this to [`AWAKE`] wakes it |
+//! | any other | the same, but it sleeps on something else, which the value names |
 //!
 //! # Orderings
 //!
@@ -38,8 +39,8 @@ pub struct Park {
 }
 
 /// Declares that the word's owner is about to sleep. What it waits for is to be looked at after this.
-pub(super) fn declare(word: &AtomicU32) {
-    word.store(PARKED, Ordering::Relaxed);
+pub(super) fn declare(word: &AtomicU32, place: u32) {
+    word.store(place, Ordering::Relaxed);
     fence(Ordering::SeqCst);
 }
 
@@ -49,12 +50,17 @@ pub(super) fn withdraw(word: &AtomicU32) -> bool {
     word.swap(AWAKE, Ordering::Relaxed) == AWAKE
 }
 
-/// For the peer, after it has published: whether the word's owner sleeps. The owner is then the
-/// caller's to wake: it is told once for each declaration.
-pub(super) fn take(word: &AtomicU32) -> bool {
+/// For the peer, after it has published: where the word's owner sleeps, or [`AWAKE`]. The owner is then
+/// the caller's to wake: it is told once for each declaration.
+pub(super) fn take(word: &AtomicU32) -> u32 {
     fence(Ordering::SeqCst);
-    word.load(Ordering::Relaxed) != AWAKE
-        && word
-            .compare_exchange(PARKED, AWAKE, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+    let place = word.load(Ordering::Relaxed);
+    if place == AWAKE {
+        return AWAKE;
+    }
+    match word.compare_exchange(place, AWAKE, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(place) => place,
+        // Withdrawn meanwhile.
+        Err(_) => AWAKE,
+    }
 }

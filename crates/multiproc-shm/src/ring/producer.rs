@@ -11,7 +11,7 @@ use multiproc_sync::primitive::{AtomicU32, Deadline, Ordering, Woken, futex};
 use super::corrupt::Corrupt;
 use super::layout::{self, RECORD_HEADER, State, Word, is_position, record_size};
 use super::memory::Memory;
-use super::park::{self, PARKED, Park};
+use super::park::{self, AWAKE, PARKED, Park};
 use super::spin::Spin;
 
 /// The producer's end of a ring. `M` keeps the memory mapped.
@@ -25,6 +25,8 @@ pub struct Producer<M> {
     published: u64,
     /// The consumer reads from here, or from later on.
     head: u64,
+    /// Where the consumer slept when last found asleep.
+    found_asleep: u32,
     spin: Spin,
 }
 
@@ -74,6 +76,7 @@ impl<M> Producer<M> {
             tail: head,
             published: head,
             head,
+            found_asleep: AWAKE,
             spin: Spin::new(),
         };
         producer.reload()?;
@@ -162,7 +165,30 @@ impl<M> Producer<M> {
         // Release: publishes headers and payload; pairs with Acquire in `Consumer::refresh_tail`.
         forward.tail.store(self.tail, Ordering::Release);
         self.published = self.tail;
-        park::take(&forward.consumer)
+        let place = park::take(&forward.consumer);
+        if place != AWAKE {
+            self.found_asleep = place;
+        }
+        place != AWAKE
+    }
+
+    /// Where the consumer slept when it was last found asleep: [`PARKED`] for its word in the ring, else
+    /// what it gave to [`Consumer::begin_park_on`](super::Consumer::begin_park_on).
+    #[must_use]
+    pub fn found_asleep(&self) -> u32 {
+        self.found_asleep
+    }
+
+    /// The position behind everything pushed: what will be published next.
+    #[must_use]
+    pub fn pushed_to(&self) -> u64 {
+        self.tail
+    }
+
+    /// The position behind everything published.
+    #[must_use]
+    pub fn published_to(&self) -> u64 {
+        self.published
     }
 
     /// Takes a record back, and with it the rest of the message that it begins: the consumer passes
@@ -210,9 +236,19 @@ impl<M> Producer<M> {
     /// longest there can be. Publishes what was pushed: a consumer that sleeps could not make room
     /// otherwise.
     pub fn begin_park(&mut self, len: usize) -> Park {
+        self.begin_park_on(PARKED, |producer| !producer.lacks_room(len))
+    }
+
+    /// As [`Producer::begin_park`], until `ready`, and on something other than its word in the ring, which
+    /// `place` names to the consumer; any number but [`AWAKE`].
+    pub fn begin_park_on(
+        &mut self,
+        place: u32,
+        ready: impl FnOnce(&mut Producer<M>) -> bool,
+    ) -> Park {
         let wake_peer = self.publish();
-        park::declare(&self.memory.header().backward.producer);
-        let sleep = self.lacks_room(len);
+        park::declare(&self.memory.header().backward.producer, place);
+        let sleep = !ready(self);
         if !sleep {
             self.end_park();
         }
