@@ -143,6 +143,13 @@ impl Job {
         self.open == 0
     }
 
+    /// Whether some item has an error, and not that it was cancelled.
+    pub(crate) fn has_error(&self) -> bool {
+        self.settled.iter().any(
+            |settled| matches!(settled, Settled::Failed(error) if **error != TaskError::Cancelled),
+        )
+    }
+
     pub(crate) fn argument(&self, item: usize) -> (&[u8], Option<&Handles>) {
         self.arguments.get(item)
     }

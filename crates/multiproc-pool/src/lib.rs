@@ -34,8 +34,10 @@
 
 mod argument;
 mod builder;
+mod completion;
 mod driver;
 mod error;
+mod executor;
 mod imap;
 mod job;
 mod pool;
@@ -46,7 +48,9 @@ mod worker;
 
 pub use argument::Argument;
 pub use builder::Builder;
+pub use completion::{AsCompleted, ReturnWhen, Waitable, Waited, as_completed, wait};
 pub use error::{Error, TaskError};
+pub use executor::Executor;
 pub use imap::Imap;
 pub use multiproc_process::ExitStatus;
 pub use multiproc_wire::{Failure, Panic};

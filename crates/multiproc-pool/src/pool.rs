@@ -214,6 +214,13 @@ impl Pool {
         self.driver.attract_attention();
     }
 
+    /// Cancels all tasks that have not begun: they are [`TaskError::Cancelled`]. Those that run go on.
+    pub fn cancel_not_started(&self) {
+        if self.driver.is_own() {
+            self.driver.cancel_not_started();
+        }
+    }
+
     /// Ends the pool: takes no more tasks, settles those there are as [`TaskError::Cancelled`], asks the
     /// workers to end (`SIGTERM`), and kills those who have not after the pool's grace. Returns when all have
     /// ended. Does nothing for a pool that has ended.

@@ -93,6 +93,10 @@ impl<R> MapTask<R> {
         Ok(self.take(Deadline::NEVER)?.into_results().collect())
     }
 
+    pub(crate) fn driver_and_job(&self) -> (&Arc<Driver>, Option<JobId>) {
+        (&self.driver, self.job)
+    }
+
     fn is_done_by(&self, deadline: Deadline) -> bool {
         self.job
             .is_none_or(|job| self.driver.wait(deadline, |core| core.is_done(job)).1)
@@ -188,6 +192,10 @@ impl<R> Task<R> {
     #[doc(alias = "concurrent.futures.Future.cancel")]
     pub fn cancel(&self) {
         self.0.cancel();
+    }
+
+    pub(crate) fn inner(&self) -> &MapTask<R> {
+        &self.0
     }
 
     pub(crate) fn id(&self) -> Option<JobId> {

@@ -38,6 +38,7 @@
 //! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
+//! | submit tasks and see to it that they are finished, wait for some of many | [`Executor`], [`pool::wait`], [`pool::as_completed`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
 //! | let them all read what nobody changes any more | [`FrozenArray`] |
 //! | let them count, or change elements one by one, without a lock | [`RawArray`], [`RawValue`] |
@@ -102,7 +103,7 @@
 //! All are on by default; each works alone.
 //!
 //! - `process`: [`Process`].
-//! - `pool`: [`Pool`]; brings `process`.
+//! - `pool`: [`Pool`], [`Executor`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`].
 //! - `connection`: [`Listener`], [`Client`], [`Connection`].
@@ -127,7 +128,7 @@ pub use multiproc_process::{
 // Pools of worker processes.
 #[cfg(feature = "pool")]
 #[doc(inline)]
-pub use multiproc_pool::{MapTask, Pool, Task, TaskError};
+pub use multiproc_pool::{Executor, MapTask, Pool, Task, TaskError};
 
 // Memory that processes share.
 #[cfg(feature = "shm")]

@@ -231,6 +231,14 @@ impl Driver {
         self.attract_attention();
     }
 
+    /// Cancels what of all jobs is not started.
+    pub(crate) fn cancel_not_started(&self) {
+        let mut core = self.lock();
+        core.cancel_not_started();
+        drop(self.alert(core));
+        self.attract_attention();
+    }
+
     /// Waits for the pool's own thread, which ends when no worker is left. Not from that thread.
     pub(crate) fn join_watcher(&self) {
         let thread = self

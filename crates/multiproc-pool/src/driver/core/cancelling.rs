@@ -45,6 +45,14 @@ impl Core {
         self.conclude(id);
     }
 
+    /// Settles what of all jobs is not started as cancelled.
+    pub(in crate::driver) fn cancel_not_started(&mut self) {
+        let ids: Vec<JobId> = self.jobs.iter().flatten().map(|(id, _)| *id).collect();
+        for id in ids {
+            self.cancel(id, false);
+        }
+    }
+
     /// Ends a worker for the sake of the task it runs, its oldest, of which `error` is then to be said. False
     /// where it has finished that: its answer is there to be heard.
     pub(super) fn condemn(&mut self, seat: usize, error: TaskError) -> bool {

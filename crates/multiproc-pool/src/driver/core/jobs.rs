@@ -33,6 +33,11 @@ impl Core {
         self.job(id).is_none_or(Job::is_done)
     }
 
+    /// Whether some task of a job has an error, and not that it was cancelled.
+    pub(crate) fn has_error(&self, id: JobId) -> bool {
+        self.job(id).is_some_and(Job::has_error)
+    }
+
     /// Whether nothing of any job is open any more.
     pub(super) fn is_idle(&self) -> bool {
         self.jobs.iter().flatten().all(|(_, job)| job.is_done())
