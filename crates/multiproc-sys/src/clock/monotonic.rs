@@ -44,6 +44,13 @@ impl Deadline {
         self.min(other)
     }
 
+    /// So much later. What is too far away to be a number is never.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Deadline {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Deadline { nanos: self.nanos.saturating_add(nanos) }
+    }
+
     /// Whether the moment has come.
     #[must_use]
     pub fn has_passed(self) -> bool {

@@ -105,8 +105,21 @@ pub fn set_limit(resource: Resource, most: u64) -> io::Result<()> {
 /// # Errors
 /// Where `/proc` cannot be read.
 pub fn address_space_in_use() -> io::Result<u64> {
+    in_use(0)
+}
+
+/// How many bytes of memory this process has in use now, shared memory that it has touched among them.
+///
+/// # Errors
+/// Where `/proc` cannot be read.
+pub fn memory_in_use() -> io::Result<u64> {
+    in_use(1)
+}
+
+/// A number of pages of `/proc/self/statm`, in bytes.
+fn in_use(field: usize) -> io::Result<u64> {
     let text = fs::read_to_string("/proc/self/statm")?;
-    let pages: Option<u64> = text.split(' ').next().and_then(|pages| pages.parse().ok());
+    let pages: Option<u64> = text.split(' ').nth(field).and_then(|pages| pages.parse().ok());
     // SAFETY: takes no pointer.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     pages
@@ -226,5 +239,8 @@ mod tests {
     #[test]
     fn a_program_takes_address_space() {
         assert!(address_space_in_use().unwrap() > 1 << 20);
+        let before = memory_in_use().unwrap();
+        let used = vec![1_u8; 32 << 20];
+        assert!(memory_in_use().unwrap() >= before + (16 << 20), "{} bytes", used.len());
     }
 }

@@ -7,4 +7,6 @@ cfg_select! {
     target_os = "linux" => { mod linux; use linux as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/limits/mod.rs says what one must supply"); }
 }
-pub use imp::{Resource, address_space_in_use, set_affinity, set_limit, set_niceness, set_umask};
+pub use imp::{
+    Resource, address_space_in_use, memory_in_use, set_affinity, set_limit, set_niceness, set_umask,
+};

@@ -4,6 +4,8 @@
 pub const TERMINATE: i32 = libc::SIGTERM;
 /// Ends a process without asking.
 pub const KILL: i32 = libc::SIGKILL;
+/// What `abort` sends to its own process.
+pub const ABORT: i32 = libc::SIGABRT;
 /// What Ctrl-C sends.
 pub const INTERRUPT: i32 = libc::SIGINT;
 /// Stops a process without asking, until it is resumed.
