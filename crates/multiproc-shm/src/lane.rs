@@ -3,6 +3,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..40 | the worker's death word |
+//! | 48..52 | what the parent asks of the worker beside the rings |
 //! | 64..84 | which of the four ends and the death word are taken, a word each |
 //! | 128.. | the ring from parent to worker |
 //! | then | the ring from worker to parent, at a multiple of 128 |
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::Block;
 use crate::ring::{self, Consumer, Corrupt, Producer};
 
+const ASKED: usize = 48;
 const TAKEN: usize = 64;
 const FIRST_RING: usize = 128;
 
@@ -129,6 +131,17 @@ impl Lane {
     #[must_use]
     pub fn death(&self) -> &AtomicU32 {
         &self.death_word().word
+    }
+
+    /// A word in which the parent can ask something of a worker that is busy. 0 at first; what it means is theirs to
+    /// agree on.
+    #[must_use]
+    #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
+    pub fn asked(&self) -> &AtomicU32 {
+        let word = self.block.as_ptr().wrapping_add(ASKED).cast::<AtomicU32>();
+        // SAFETY: an aligned word at byte 48 of the block, which `create` or `check` found longer; any bytes are
+        // an atomic's.
+        unsafe { &*word }
     }
 
     #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
