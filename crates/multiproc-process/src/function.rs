@@ -147,9 +147,9 @@ pub struct FunctionRef {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Place {
-    image: Vec<u8>,
-    offset: u64,
+pub(crate) struct Place {
+    pub(crate) image: Vec<u8>,
+    pub(crate) offset: u64,
 }
 
 impl From<Location> for Place {
@@ -162,12 +162,23 @@ impl From<Location> for Place {
 }
 
 impl Place {
-    fn resolve(&self, region: Region) -> Result<usize, ResolveError> {
-        let location = Location {
+    fn location(&self) -> Location {
+        Location {
             image: self.image.clone(),
             offset: self.offset,
-        };
-        image::resolve(&location, region).ok_or(ResolveError { location, region })
+        }
+    }
+
+    pub(crate) fn resolve(&self, region: Region) -> Result<usize, ResolveError> {
+        image::resolve(&self.location(), region).ok_or_else(|| self.refused(region))
+    }
+
+    /// What is there is not what was named.
+    pub(crate) fn refused(&self, region: Region) -> ResolveError {
+        ResolveError {
+            location: self.location(),
+            region,
+        }
     }
 }
 
@@ -179,13 +190,7 @@ impl FunctionRef {
     pub fn resolve(&self) -> Result<Callable, ResolveError> {
         let code = self.code.resolve(Region::Code)?;
         let address = self.entry.resolve(Region::Constant)?;
-        let refuse = || ResolveError {
-            location: Location {
-                image: self.entry.image.clone(),
-                offset: self.entry.offset,
-            },
-            region: Region::Constant,
-        };
+        let refuse = || self.entry.refused(Region::Constant);
         let last = self
             .entry
             .offset
@@ -247,7 +252,7 @@ impl fmt::Debug for Callable {
 /// A function that no other process can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocateError {
-    types: &'static str,
+    pub(crate) types: &'static str,
 }
 
 impl fmt::Display for LocateError {
@@ -285,6 +290,7 @@ impl fmt::Display for ResolveError {
 
 impl std::error::Error for ResolveError {}
 
+pub use crate::method::{Method, MethodRef};
 pub use crate::panics::Report as PanicReport;
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ mod error;
 pub mod function;
 mod handle;
 mod joining;
+mod method;
 mod panics;
 mod process;
 mod reaper;
