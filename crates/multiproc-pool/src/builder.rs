@@ -5,36 +5,34 @@ use std::thread;
 use std::time::Duration;
 
 use multiproc_process::function::Function;
-use multiproc_wire::{Descriptor, encode};
+use multiproc_wire::{Descriptor, Failure, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::driver::Limits;
 use crate::error::{Error, Kind, TaskError};
+use crate::policy::{Chunks, Policy};
 use crate::pool::Pool;
-use crate::worker::Initializer;
+use crate::settings::{FailureMode, Settings};
+use crate::worker::Hook;
 
 /// A pool to be made. Made by [`Pool::builder`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "nothing is started before `build`"]
 pub struct Builder {
     workers: Option<usize>,
-    name: String,
-    limits: Limits,
-    initializer: Option<Result<Initializer, TaskError>>,
+    policy: Policy,
+    settings: Settings,
+    /// The first thing that is wrong with what was asked.
+    wrong: Option<Kind>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Builder {
-        let limits = Limits {
-            task: None,
-            grace: Duration::from_secs(1),
-        };
         Builder {
             workers: None,
-            name: "PoolWorker".to_string(),
-            limits,
-            initializer: None,
+            policy: Policy::DEFAULT,
+            settings: Settings::default(),
+            wrong: None,
         }
     }
 
@@ -47,60 +45,211 @@ impl Builder {
 
     /// How the names of the workers begin; a number follows.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
-        self.name = name.into();
+        self.settings.name = name.into();
         self
     }
 
-    /// Has each worker call `function(argument)` once, before its first task. A worker in which that panics
-    /// ends; where ten in a row do, the pool gives up, and its tasks' errors say what the panic was.
-    #[doc(alias = "initargs")]
-    pub fn initializer<A>(mut self, function: fn(A), argument: A) -> Builder
-    where
-        A: Serialize + DeserializeOwned + 'static,
-    {
-        self.initializer = Some(encoded(function, &argument));
-        self
-    }
-
-    /// How long a task may run. One that runs for longer is ended with its worker (`SIGTERM`, and `SIGKILL`
-    /// after the [grace](Self::grace)), which is replaced: [`TaskError::TimedOut`](crate::TaskError::TimedOut).
-    /// No other task is affected. As long as they like, where it is not said.
+    /// Has each worker call `function(argument)` once, before its first task. A worker in which that panics or
+    /// returns an error ends; where too many in a row do, the pool gives up, and its tasks' errors say what went
+    /// wrong ([`start_limit`](Self::start_limit)).
+    ///
+    /// ```
+    /// use multiproc_pool::{Failure, Pool};
+    ///
+    /// fn connect(port: u16) -> Result<(), Failure> {
+    ///     // … or an error, by `?`
+    ///     assert!(port > 0);
+    ///     Ok(())
+    /// }
+    /// let pool = Pool::builder().workers(2).initializer(connect, 8080).build()?;
+    /// assert_eq!(pool.apply(|n: u8| n, 1)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Differences from Python
-    /// Python has no such limit.
-    pub fn task_timeout(mut self, timeout: Duration) -> Builder {
-        self.limits.task = Some(timeout);
+    /// One that fails does not start workers for ever.
+    #[doc(alias = "initargs")]
+    pub fn initializer<A, R>(mut self, function: fn(A) -> R, argument: A) -> Builder
+    where
+        A: Serialize + DeserializeOwned + 'static,
+        R: Verdict,
+    {
+        match hook(function, &argument) {
+            Ok(hook) => self.settings.initializer = Some(hook),
+            Err(error) => self.refuse(Kind::Initializer(error)),
+        }
+        self
+    }
+
+    /// Has each worker call `function(argument)` when it ends because it is no longer needed: because the pool was
+    /// closed, or made smaller, or the worker has had its number of tasks. One that is killed does not. What goes wrong
+    /// there is the error of [`Pool::join`].
+    pub fn finalizer<A, R>(mut self, function: fn(A) -> R, argument: A) -> Builder
+    where
+        A: Serialize + DeserializeOwned + 'static,
+        R: Verdict,
+    {
+        match hook(function, &argument) {
+            Ok(hook) => self.settings.finalizer = Some(hook),
+            Err(error) => self.refuse(Kind::Finalizer(error.to_string())),
+        }
         self
     }
 
     /// How long a worker that is asked to end may take, before it is killed: one second where it is not said.
     pub fn grace(mut self, grace: Duration) -> Builder {
-        self.limits.grace = grace;
+        self.settings.grace = grace;
         self
+    }
+
+    /// Whether workers are started only when there is something for them to do and all others are busy, and not
+    /// with the pool. `false` where it is not said.
+    pub fn on_demand(mut self, on_demand: bool) -> Builder {
+        self.settings.on_demand = on_demand;
+        self
+    }
+
+    /// How long a worker without a task is kept. After that it ends, and another is started when it is needed. For
+    /// as long as the pool, where it is not said.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Builder {
+        self.settings.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// How many tasks a worker runs before it is replaced. At least 1; any number, where it is not said.
+    #[doc(alias = "maxtasksperchild")]
+    pub fn max_tasks_per_worker(mut self, tasks: u64) -> Builder {
+        if tasks == 0 {
+            self.refuse(Kind::NoTasks);
+        }
+        self.settings.max_tasks = Some(tasks);
+        self
+    }
+
+    /// How many bytes of memory a worker may have in use after a task before it is replaced. It is looked at every
+    /// few milliseconds. Any number, where it is not said.
+    pub fn max_memory_per_worker(mut self, bytes: u64) -> Builder {
+        self.settings.max_memory = Some(bytes);
+        self
+    }
+
+    /// How many tasks there may be that are not settled. A call that would make them more waits until there
+    /// are few enough, or none: one map of more than that is taken when there is nothing else. See also
+    /// [`Policy::refuse_when_full`]. At least 1; any number, where it is not said.
+    pub fn max_pending(mut self, tasks: usize) -> Builder {
+        if tasks == 0 {
+            self.refuse(Kind::NoRoom);
+        }
+        self.settings.max_pending = Some(tasks);
+        self
+    }
+
+    /// How many workers in a row may end before they are ready, while there is no other, until the pool
+    /// gives up: 10 where it is not said. There is a pause before each start after one that failed: 50 ms, twice
+    /// as long each time, up to a second.
+    pub fn start_limit(mut self, starts: u32) -> Builder {
+        self.settings.start_limit = starts.max(1);
+        self
+    }
+
+    /// How much other processes go before the workers: from -20 to 19
+    /// ([`process::Builder::niceness`](multiproc_process::Builder::niceness)).
+    #[doc(alias = "os.nice")]
+    pub fn niceness(mut self, niceness: i32) -> Builder {
+        self.settings.niceness = Some(niceness);
+        self
+    }
+
+    /// The processors that the workers run on
+    /// ([`process::Builder::affinity`](multiproc_process::Builder::affinity)).
+    #[doc(alias = "os.sched_setaffinity")]
+    pub fn affinity(mut self, cpus: impl IntoIterator<Item = usize>) -> Builder {
+        self.settings.affinity = Some(cpus.into_iter().collect());
+        self
+    }
+
+    /// What becomes of the pool when a worker is lost with a task.
+    pub fn failure_mode(mut self, mode: FailureMode) -> Builder {
+        self.settings.failure_mode = mode;
+        self
+    }
+
+    /// [`Policy::task_timeout`], for all calls that do not say otherwise.
+    pub fn task_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder {
+        self.policy = self.policy.task_timeout(timeout);
+        self
+    }
+
+    /// [`Policy::soft_timeout`], for all calls that do not say otherwise.
+    pub fn soft_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Builder {
+        self.policy = self.policy.soft_timeout(timeout);
+        self
+    }
+
+    /// [`Policy::retries`], for all calls that do not say otherwise.
+    pub fn retries(mut self, retries: u32) -> Builder {
+        self.policy = self.policy.retries(retries);
+        self
+    }
+
+    /// [`Policy::retry_signals`], for all calls that do not say otherwise.
+    pub fn retry_signals(mut self, retry: bool) -> Builder {
+        self.policy = self.policy.retry_signals(retry);
+        self
+    }
+
+    /// [`Policy::chunksize`], for all calls that do not say otherwise.
+    pub fn chunksize(mut self, chunks: impl Into<Chunks>) -> Builder {
+        self.policy = self.policy.chunksize(chunks);
+        self
+    }
+
+    /// [`Policy::refuse_when_full`], for all calls that do not say otherwise.
+    pub fn refuse_when_full(mut self, refuse: bool) -> Builder {
+        self.policy = self.policy.refuse_when_full(refuse);
+        self
+    }
+
+    fn refuse(&mut self, why: Kind) {
+        self.wrong.get_or_insert(why);
     }
 
     /// Makes the pool: starts the workers, and returns without waiting until they are ready.
     ///
     /// # Errors
-    /// As [`Pool::new`].
+    /// As [`Pool::new`], and where something was asked that cannot be.
     pub fn build(self) -> Result<Pool, Error> {
+        if let Some(wrong) = self.wrong {
+            return Err(Error::new(wrong));
+        }
         let processors = || thread::available_parallelism().map_or(1, NonZero::get);
-        let initializer = self
-            .initializer
-            .transpose()
-            .map_err(|error| Error::new(Kind::Initializer(error)))?;
         Pool::start(
             self.workers.unwrap_or_else(processors),
-            self.name,
-            self.limits,
-            initializer,
+            self.policy,
+            self.settings,
         )
     }
 }
 
-fn encoded<A>(function: fn(A), argument: &A) -> Result<Initializer, TaskError>
+mod sealed {
+    //! What the worker expects is this crate's to say.
+
+    #[expect(unnameable_types, reason = "that is what seals it")]
+    pub trait Sealed {}
+}
+
+/// What an initializer or finalizer may return: nothing, or a `Result` that says whether it went well.
+pub trait Verdict: sealed::Sealed + Serialize + DeserializeOwned + 'static {}
+
+impl sealed::Sealed for () {}
+impl Verdict for () {}
+impl sealed::Sealed for Result<(), Failure> {}
+impl Verdict for Result<(), Failure> {}
+
+fn hook<A, R>(function: fn(A) -> R, argument: &A) -> Result<Hook, TaskError>
 where
     A: Serialize + DeserializeOwned + 'static,
+    R: Verdict,
 {
     let function = Function::new(function).reference();
     let function = function.map_err(|error| TaskError::Function(error.to_string()))?;
@@ -113,7 +262,7 @@ where
         .map(Descriptor::shared)
         .collect();
     handoff.sent();
-    Ok(Initializer {
+    Ok(Hook {
         function,
         argument: bytes,
         handles,

@@ -58,6 +58,15 @@ pub enum TaskError {
     },
     /// The pool takes no more tasks: it was closed.
     PoolClosed,
+    /// There are as many tasks as there may be that are not settled, and the call was not to wait.
+    Full {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Chunks of no items were asked for.
+    NoChunk,
+    /// The pool is the parent's, of which this process is a forked copy.
+    Forked,
     /// The pool has given up: that many workers in a row ended before they were ready for a task.
     RestartLimit {
         /// How many.
@@ -93,12 +102,23 @@ impl fmt::Display for TaskError {
         match self {
             TaskError::Panicked(panic) => write!(f, "the task {panic}"),
             TaskError::WorkerLost {
-                pid, status, task, ..
+                pid,
+                status,
+                task,
+                attempts,
+                ..
             } => {
                 write!(
                     f,
                     "the worker (pid {pid}) that ran task {task} ended with {status}"
-                )
+                )?;
+                match attempts {
+                    1 => Ok(()),
+                    more => write!(
+                        f,
+                        ", as did those before it: the task was begun {more} times"
+                    ),
+                }
             }
             TaskError::Encode(error) => write!(f, "the task could not be sent: {error}"),
             TaskError::TooLarge { length, limit } => write!(
@@ -122,6 +142,14 @@ impl fmt::Display for TaskError {
                     "the task was ended since it ran for longer than {after:?}"
                 )
             }
+            TaskError::Full { limit } => write!(
+                f,
+                "the pool takes no more tasks for now: the {limit} it may have are not settled"
+            ),
+            TaskError::NoChunk => f.write_str("a chunk needs at least one item"),
+            TaskError::Forked => f.write_str(
+                "the pool belongs to the process of which this one is a forked copy: make one here",
+            ),
             TaskError::PoolClosed => f.write_str("the pool takes no more tasks: it was closed"),
             TaskError::RestartLimit { starts, last } => write!(
                 f,
@@ -154,6 +182,12 @@ pub(crate) enum Kind {
     NoWorkers,
     TooManyWorkers(usize),
     Initializer(TaskError),
+    Finalizer(String),
+    NoTasks,
+    NoRoom,
+    InCallback,
+    Ended(TaskError),
+    Forked,
     Start(multiproc_process::Error),
     Io(std::io::Error),
     StillOpen,
@@ -195,6 +229,16 @@ impl fmt::Display for Error {
                 )
             }
             Kind::Initializer(error) => write!(f, "the pool's initializer cannot be used: {error}"),
+            Kind::Finalizer(why) => write!(f, "the pool's finalizer: {why}"),
+            Kind::NoTasks => f.write_str("a worker has to run at least one task before it is replaced"),
+            Kind::NoRoom => f.write_str("a pool has to take at least one task at a time"),
+            Kind::InCallback => f.write_str(
+                "a callback cannot join its own pool, which ends only after it: close it, and join elsewhere",
+            ),
+            Kind::Forked => f.write_str(
+                "the pool belongs to the process of which this one is a forked copy",
+            ),
+            Kind::Ended(error) => write!(f, "the pool cannot be changed: {error}"),
             Kind::Start(error) => write!(f, "a worker of the pool could not be started: {error}"),
             Kind::Io(error) => write!(f, "the pool could not be made: {error}"),
             Kind::StillOpen => {
@@ -208,7 +252,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            Kind::Initializer(error) => Some(error),
+            Kind::Initializer(error) | Kind::Ended(error) => Some(error),
             Kind::Start(error) => Some(error),
             Kind::Io(error) => Some(error),
             _ => None,

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::argument::Argument;
 use crate::error::{Error, TaskError};
-use crate::imap::Imap;
 use crate::pool::Pool;
 use crate::task::Task;
+use crate::verbs::Imap;
 
 /// A [`Pool`] that finishes what it was given: dropped, it waits until all its tasks are done, where a pool drops them.
 ///

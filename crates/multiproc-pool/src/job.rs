@@ -1,6 +1,7 @@
 //! The tasks of one call, encoded, and what has become of each.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
+use crate::policy::Policy;
 
 /// So many handles an argument or a result can have: what goes in one packet, so that it goes wholly or not.
 pub(crate) const MAX_HANDLES: usize = 253;
@@ -68,6 +70,19 @@ impl Arguments {
         Ok(Some(handoff))
     }
 
+    /// The only one, so many times.
+    pub(crate) fn repeated(self, times: usize) -> Arguments {
+        let ends = (1..=times).map(|time| time * self.bytes.len()).collect();
+        let handles = self.handles.get(&0);
+        Arguments {
+            ends,
+            handles: handles
+                .map(|handles| (0..times).map(|item| (item, handles.clone())).collect())
+                .unwrap_or_default(),
+            bytes: self.bytes.repeat(times),
+        }
+    }
+
     fn forget_handles(&mut self, item: usize) {
         if !self.handles.is_empty() {
             self.handles.remove(&item);
@@ -78,11 +93,40 @@ impl Arguments {
         self.ends.len()
     }
 
-    pub(crate) fn get(&self, item: usize) -> (&[u8], Option<&Handles>) {
-        let start = if item == 0 { 0 } else { self.ends[item - 1] };
-        (&self.bytes[start..self.ends[item]], self.handles.get(&item))
+    pub(crate) fn has_handles(&self) -> bool {
+        !self.handles.is_empty()
+    }
+
+    fn start(&self, item: usize) -> usize {
+        if item == 0 { 0 } else { self.ends[item - 1] }
+    }
+
+    /// The items of a task.
+    fn get(&self, items: Range<usize>) -> &[u8] {
+        &self.bytes[self.start(items.start)..self.start(items.end)]
     }
 }
+
+/// What is sent of a task.
+pub(crate) struct Payload<'a> {
+    /// Where each of several items ends; empty where there is one.
+    pub(crate) ends: &'a [usize],
+    /// Where the first of them begins.
+    pub(crate) base: usize,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) handles: Option<&'a Handles>,
+}
+
+/// What all tasks of a job have in common, and each worker is given before the first.
+pub(crate) struct State {
+    /// By which its tasks name it.
+    pub(crate) key: u32,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) handles: Handles,
+}
+
+/// What is called, once, with the results of a job that is done.
+pub(crate) type Callback = Box<dyn FnOnce(Job) + Send>;
 
 /// What has become of a task.
 #[derive(Debug)]
@@ -97,45 +141,71 @@ enum Settled {
     Failed(Box<TaskError>),
 }
 
-/// The tasks of one call.
+/// The tasks of one call: each an item, or some that follow each other.
 pub(crate) struct Job {
     /// The number of their function in this pool.
     pub(crate) function: u32,
+    pub(crate) policy: Policy,
+    pub(crate) state: Option<State>,
     arguments: Arguments,
+    /// Items of a task; the last may have fewer.
+    chunk: usize,
+    /// Of each item.
     settled: Vec<Settled>,
     results: Vec<u8>,
     handles: BTreeMap<usize, Handles>,
+    /// Items that are not settled.
     open: usize,
+    /// How often a task was begun in vain.
+    failed: BTreeMap<usize, u32>,
     /// Nobody will ask for the results.
     pub(crate) abandoned: bool,
     /// Who awaits them: none or one.
     pub(crate) wakers: Vec<Waker>,
+    /// What is to be done with them.
+    pub(crate) callback: Option<Callback>,
 }
 
 impl Job {
-    pub(crate) fn new(function: u32, arguments: Arguments) -> Job {
+    /// A job whose tasks are `chunk` items each.
+    pub(crate) fn new(function: u32, arguments: Arguments, policy: Policy, chunk: usize) -> Job {
         let open = arguments.len();
         let mut settled = Vec::with_capacity(open);
         settled.resize_with(open, || Settled::Not);
+        let chunk = match policy.is_by_item() || arguments.has_handles() {
+            true => 1,
+            false => chunk,
+        };
         Job {
             function,
+            policy,
+            state: None,
             arguments,
+            chunk,
             settled,
             results: Vec::new(),
             handles: BTreeMap::new(),
             open,
+            failed: BTreeMap::new(),
             abandoned: false,
             wakers: Vec::new(),
+            callback: None,
         }
     }
 
     /// How many tasks there are.
-    pub(crate) fn items(&self) -> usize {
-        self.settled.len()
+    pub(crate) fn tasks(&self) -> usize {
+        self.settled.len().div_ceil(self.chunk)
     }
 
-    pub(crate) fn is_settled(&self, item: usize) -> bool {
-        !matches!(self.settled[item], Settled::Not)
+    /// The items of a task.
+    pub(crate) fn items_of(&self, task: usize) -> Range<usize> {
+        let start = task * self.chunk;
+        start..(start + self.chunk).min(self.settled.len())
+    }
+
+    pub(crate) fn is_settled(&self, task: usize) -> bool {
+        !matches!(self.settled[task * self.chunk], Settled::Not)
     }
 
     /// Whether every task is settled.
@@ -150,11 +220,56 @@ impl Job {
         )
     }
 
-    pub(crate) fn argument(&self, item: usize) -> (&[u8], Option<&Handles>) {
-        self.arguments.get(item)
+    /// Whether every item has a result.
+    pub(crate) fn is_successful(&self) -> bool {
+        self.settled
+            .iter()
+            .all(|settled| matches!(settled, Settled::Returned { .. }))
     }
 
-    /// A task returned: `append` appends its encoded result.
+    /// How many items are not settled.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether somebody is to hear of its end who does not wait in a call.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.wakers.is_empty() || self.callback.is_some()
+    }
+
+    pub(crate) fn payload(&self, task: usize) -> Payload<'_> {
+        let items = self.items_of(task);
+        let arguments = &self.arguments;
+        Payload {
+            ends: match self.chunk {
+                1 => &[],
+                _ => &arguments.ends[items.clone()],
+            },
+            base: arguments.start(items.start),
+            bytes: arguments.get(items.clone()),
+            handles: match self.chunk {
+                1 => arguments.handles.get(&task),
+                _ => None,
+            },
+        }
+    }
+
+    /// A task has failed. Whether it is to be begun again.
+    pub(crate) fn may_retry(&mut self, task: usize) -> bool {
+        if self.policy.retries == 0 || self.is_settled(task) {
+            return false;
+        }
+        let failed = self.failed.entry(task).or_default();
+        *failed += 1;
+        *failed <= self.policy.retries
+    }
+
+    /// How often a task was begun that has failed and is not begun again.
+    pub(crate) fn attempts(&self, task: usize) -> u32 {
+        self.failed.get(&task).copied().unwrap_or(1)
+    }
+
+    /// An item returned: `append` appends its encoded result.
     pub(crate) fn returned(
         &mut self,
         item: usize,
@@ -174,10 +289,10 @@ impl Job {
         self.settle(item, Settled::Failed(Box::new(error)));
     }
 
-    /// Settles every open task so, but those.
+    /// Settles every open item so, but those of some tasks.
     pub(crate) fn fail_open_but(&mut self, error: &TaskError, but: &[usize]) {
         for item in 0..self.settled.len() {
-            if matches!(self.settled[item], Settled::Not) && !but.contains(&item) {
+            if matches!(self.settled[item], Settled::Not) && !but.contains(&(item / self.chunk)) {
                 self.failed(item, error.clone());
             }
         }

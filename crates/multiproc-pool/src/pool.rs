@@ -4,30 +4,34 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use multiproc_process::function::Function;
 use multiproc_sys::clock::Deadline;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use crate::argument::Argument;
 use crate::builder::Builder;
-use crate::driver::{Driver, Limits, Phase};
-use crate::error::{Error, Kind, TaskError};
-use crate::imap::Imap;
-use crate::task::{MapTask, Task};
-use crate::worker::Initializer;
+use crate::driver::{Call, Driver, Phase};
+use crate::error::{Error, Kind};
+use crate::policy::Policy;
+use crate::settings::Settings;
 
 /// A number of worker processes that run tasks.
 ///
-/// Dropping a pool ends it as [`terminate`](Pool::terminate) does, without asking the workers first.
+/// Dropping a pool ends it as [`terminate`](Pool::terminate) does, without asking the workers first. What
+/// [`with`](Pool::with) gives is the same pool, and dropping that ends nothing.
 ///
 /// # Differences from Python
-/// A worker's death fails the task it ran, and no other; the pool goes on.
+/// - A worker's death fails the task it ran, and no other; the pool goes on. So does one that calls `exit`.
+/// - An initializer that always fails does not start workers for ever: the pool gives up, and says why.
+/// - `map` takes an error of its input as it takes any item: the input is an iterator, which does not fail but panic,
+///   and then nothing was sent.
+/// - Tasks that are open when the pool is terminated are settled, as [`TaskError::Cancelled`](crate::TaskError::Cancelled).
+/// - Callbacks may take as long as they like, and may panic.
+/// - There is no `join` before the end of a scope: a pool that is dropped is terminated, as at the end of Python's `with`.
 #[doc(alias = "multiprocessing.Pool")]
 #[doc(alias = "multiprocessing.pool.Pool")]
 pub struct Pool {
     driver: Arc<Driver>,
-    grace: Duration,
+    policy: Policy,
+    /// It is what was built, with which the pool ends.
+    owner: bool,
 }
 
 /// More than any machine has processors, and than its limits on open files allow.
@@ -50,189 +54,101 @@ impl Pool {
         Builder::new()
     }
 
-    pub(crate) fn start(
-        workers: usize,
-        name: String,
-        limits: Limits,
-        initializer: Option<Initializer>,
-    ) -> Result<Pool, Error> {
-        if workers == 0 {
-            return Err(Error::new(Kind::NoWorkers));
-        }
-        if workers > MAX_WORKERS {
-            return Err(Error::new(Kind::TooManyWorkers(workers)));
-        }
-        let grace = limits.grace;
-        Driver::start(workers, name, limits, initializer).map(|driver| Pool { driver, grace })
+    pub(crate) fn start(workers: usize, policy: Policy, settings: Settings) -> Result<Pool, Error> {
+        let driver = Driver::start(checked(workers)?, settings)?;
+        Ok(Pool {
+            driver,
+            policy,
+            owner: true,
+        })
     }
 
-    /// Runs `function(argument)` in a worker and waits for its result.
-    ///
-    /// # Errors
-    /// [`TaskError`].
-    #[doc(alias = "multiprocessing.pool.Pool.apply")]
-    pub fn apply<A, R>(&self, function: fn(A) -> R, argument: A) -> Result<R, TaskError>
-    where
-        A: Serialize + DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-    {
-        Task::new(
-            self.driver
-                .send(Function::new(function), [argument], true)?,
-        )
-        .get()
-    }
-
-    /// Has `function(argument)` run in a worker, and returns at once.
-    ///
-    /// # Errors
-    /// Where the task cannot be sent: its argument cannot be encoded, the pool is closed or broken.
-    #[doc(alias = "multiprocessing.pool.Pool.apply_async")]
-    pub fn apply_async<A, R>(&self, function: fn(A) -> R, argument: A) -> Result<Task<R>, TaskError>
-    where
-        A: Serialize + DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-    {
-        self.map_async(function, [argument]).map(Task::new)
-    }
-
-    /// Runs `function` on every item and waits for all results, which come in the order of the items.
-    ///
-    /// Items may be borrowed: `pool.map(|word: String| word.len(), words.iter())` and
-    /// `pool.map(|word: String| word.len(), ["a", "b"])` encode them from where they are.
+    /// The same pool, for calls of another policy, which is made from this one's. Dropping what is given ends
+    /// nothing; it is also a second handle to the pool, for another thread, say.
     ///
     /// ```
+    /// use std::time::Duration;
     /// use multiproc_pool::Pool;
     ///
     /// let pool = Pool::new(2)?;
-    /// assert_eq!(pool.map(|n: u64| n * n, 1..=4)?, [1, 4, 9, 16]);
-    /// assert_eq!(pool.map(|word: String| word.len(), ["one", "three"])?, [3, 5]);
+    /// let quick = pool.with(|policy| policy.task_timeout(Duration::from_secs(5)));
+    /// assert_eq!(quick.map(|n: u8| n * 2, [1, 2])?, [2, 4]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "the pool itself keeps its policy"]
+    pub fn with(&self, policy: impl FnOnce(Policy) -> Policy) -> Pool {
+        Pool {
+            driver: Arc::clone(&self.driver),
+            policy: policy(self.policy),
+            owner: false,
+        }
+    }
+
+    /// How many workers there are to be.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.driver.workers()
+    }
+
+    /// Has so many workers from now on. Those that are too many finish what they have begun, those without a
+    /// task go first, and the others keep their processes.
     ///
     /// # Errors
-    /// The error of the first item, in their order, that has none but an error for a result, after all
-    /// items are settled; or that of the first item that cannot be encoded, before any is sent.
-    ///
-    /// # Differences from Python
-    /// Items are sent one by one, so there is no `chunksize`, and one error costs one item.
-    #[doc(alias = "multiprocessing.pool.Pool.map")]
-    #[doc(alias = "multiprocessing.pool.Pool.starmap")]
-    pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> Result<Vec<R>, TaskError>
-    where
-        A: DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        I: IntoIterator,
-        I::Item: Argument<A>,
-    {
+    /// For no workers, or more than 65,536; where the pool is closed or broken.
+    pub fn resize(&self, workers: usize) -> Result<(), Error> {
+        let workers = checked(workers)?;
         self.driver
-            .send(Function::new(function), items, true)?
-            .get()
+            .resize(workers)
+            .map_err(|error| Error::new(Kind::Ended(error)))
     }
 
-    /// As [`map`](Self::map), with a result or an error for every item.
-    ///
-    /// # Errors
-    /// Where the items cannot be sent: one cannot be encoded, the pool is closed or broken.
-    pub fn map_results<A, R, I>(
-        &self,
-        function: fn(A) -> R,
-        items: I,
-    ) -> Result<Vec<Result<R, TaskError>>, TaskError>
-    where
-        A: DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        I: IntoIterator,
-        I::Item: Argument<A>,
-    {
-        self.driver
-            .send(Function::new(function), items, true)?
-            .get_results()
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        &self.driver
     }
 
-    /// Has `function` run on every item, and returns at once.
-    ///
-    /// # Errors
-    /// Where the items cannot be sent: one cannot be encoded, the pool is closed or broken.
-    #[doc(alias = "multiprocessing.pool.Pool.map_async")]
-    pub fn map_async<A, R, I>(
-        &self,
-        function: fn(A) -> R,
-        items: I,
-    ) -> Result<MapTask<R>, TaskError>
-    where
-        A: DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        I: IntoIterator,
-        I::Item: Argument<A>,
-    {
-        self.driver.send(Function::new(function), items, false)
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy
     }
 
-    /// Runs `function` on items as they are taken from an iterator, and gives the results in the order of the
-    /// items, each as soon as it and those before it are there.
-    ///
-    /// ```
-    /// use multiproc_pool::Pool;
-    ///
-    /// let pool = Pool::new(2)?;
-    /// let first = pool.imap(|n: u64| n * n, 1..).find(|square| matches!(square, Ok(n) if *n > 50));
-    /// assert_eq!(first, Some(Ok(64)));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Differences from Python
-    /// The input is taken lazily, so it may be endless. An item's error is that item's alone; the iteration
-    /// goes on.
-    #[doc(alias = "multiprocessing.pool.Pool.imap")]
-    pub fn imap<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
-    where
-        A: DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        I: IntoIterator,
-        I::Item: Argument<A>,
-    {
-        Imap::new(Arc::clone(&self.driver), function, items.into_iter(), true)
-    }
-
-    /// As [`imap`](Self::imap), giving results as they come, in whatever order.
-    #[doc(alias = "multiprocessing.pool.Pool.imap_unordered")]
-    pub fn imap_unordered<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
-    where
-        A: DeserializeOwned + 'static,
-        R: Serialize + DeserializeOwned + 'static,
-        I: IntoIterator,
-        I::Item: Argument<A>,
-    {
-        Imap::new(Arc::clone(&self.driver), function, items.into_iter(), false)
+    /// A call of this pool's policy.
+    pub(crate) fn call(&self, waits: bool) -> Call {
+        Call {
+            policy: self.policy,
+            waits,
+            state: None,
+        }
     }
 
     /// Takes no more tasks. Workers end when those there are are done.
     #[doc(alias = "multiprocessing.pool.Pool.close")]
     pub fn close(&self) {
+        if !self.driver.is_own() {
+            return;
+        }
         self.driver.lock().close();
         self.driver.attract_attention();
     }
 
-    /// Cancels all tasks that have not begun: they are [`TaskError::Cancelled`]. Those that run go on.
+    /// Cancels all tasks that have not begun: they are [`TaskError::Cancelled`](crate::TaskError::Cancelled). Those that run go on.
     pub fn cancel_not_started(&self) {
         if self.driver.is_own() {
             self.driver.cancel_not_started();
         }
     }
 
-    /// Ends the pool: takes no more tasks, settles those there are as [`TaskError::Cancelled`], asks the
+    /// Ends the pool: takes no more tasks, settles those there are as [`TaskError::Cancelled`](crate::TaskError::Cancelled), asks the
     /// workers to end (`SIGTERM`), and kills those who have not after the pool's grace. Returns when all have
     /// ended. Does nothing for a pool that has ended.
     #[doc(alias = "multiprocessing.pool.Pool.terminate")]
     pub fn terminate(&self) {
-        self.end(self.grace);
+        self.end(self.driver.grace());
     }
 
-    /// Waits until the pool, which was closed or terminated, has ended.
+    /// Waits until the pool, which was closed or terminated, has ended, and its callbacks have returned.
     ///
     /// # Errors
-    /// Where it was neither.
+    /// Where it was neither; in a callback of the pool, which would wait for itself; the first that went wrong in a
+    /// [`finalizer`](Builder::finalizer), after all.
     #[doc(alias = "multiprocessing.pool.Pool.join")]
     pub fn join(&self) -> Result<(), Error> {
         self.join_until(Deadline::NEVER)
@@ -248,16 +164,29 @@ impl Pool {
     }
 
     fn join_until(&self, deadline: Deadline) -> Result<(), Error> {
+        if !self.driver.is_own() {
+            return Err(Error::new(Kind::Forked));
+        }
         if self.driver.phase() == Phase::Open {
             return Err(Error::new(Kind::StillOpen));
         }
+        if self.driver.is_in_callback() {
+            return Err(Error::new(Kind::InCallback));
+        }
+        self.wait_until(deadline)
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> Result<(), Error> {
         let (core, gone) = self.driver.wait(deadline, crate::driver::Core::is_gone);
         drop(core);
         if !gone {
             return Err(Error::new(Kind::TimedOut));
         }
-        self.driver.join_watcher();
-        Ok(())
+        self.driver.join_threads();
+        match self.driver.lock().finalizer_failed() {
+            Some(why) => Err(Error::new(Kind::Finalizer(why.clone()))),
+            None => Ok(()),
+        }
     }
 
     fn end(&self, grace: Duration) {
@@ -267,19 +196,30 @@ impl Pool {
         }
         if grace > Duration::ZERO {
             self.driver.terminate(false);
-            if self.join_until(Deadline::after(grace)).is_ok() {
+            let ended = self.wait_until(Deadline::after(grace));
+            if !ended.is_err_and(|error| error.is_timeout()) {
                 return;
             }
         }
         self.driver.terminate(true);
         // A process that the kernel cannot end within this time is not waited for.
-        let _ended = self.join_until(Deadline::after(REAP));
+        let _ended = self.wait_until(Deadline::after(REAP));
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.end(Duration::ZERO);
+        if self.owner {
+            self.end(Duration::ZERO);
+        }
+    }
+}
+
+fn checked(workers: usize) -> Result<usize, Error> {
+    match workers {
+        0 => Err(Error::new(Kind::NoWorkers)),
+        1..=MAX_WORKERS => Ok(workers),
+        _ => Err(Error::new(Kind::TooManyWorkers(workers))),
     }
 }
 

@@ -6,10 +6,17 @@
 //! | [`TASK`] / [`RETURNED`] … | ticket (4), number of a function (4), encoded argument | ticket (4), encoded result or what went wrong |
 //! | [`PING`] / [`READY`] | nothing | nothing |
 //! | [`DISCARD`] | ticket (4) | |
+//! | [`PREPARE`] | ticket (4), key (4), encoded state | |
+//! | [`FORGET`] | key (4) | |
 //! | [`EXIT`] | nothing | |
+//! | - / [`TIRED`] | | nothing |
 //!
 //! A *ticket* counts the tasks sent to one worker. A worker takes tasks in the order sent, leaves out those
 //! that were taken back, and answers each it has claimed with one record of the same ticket.
+//!
+//! With [`CHUNK`] in the tag, the argument is the number of items (4), the length of each (4), and their
+//! encodings; the answer, which is a [`RETURNED`], has for each what became of it (1, as the tag of an answer), the
+//! number of its handles (1), a length (4), and what then comes.
 //!
 //! With [`HANDLES`] in the tag, the handles of the argument or result come in a frame over the lane's
 //! link, sent before the record was published; its body is the ticket. Where the task was taken back, a
@@ -26,6 +33,11 @@ pub(crate) const PING: u16 = 4;
 /// Down: the handles of the task of that ticket are nobody's.
 pub(crate) const DISCARD: u16 = 5;
 
+/// Down: what the tasks of one call have in common, by the key with which they name it.
+pub(crate) const PREPARE: u16 = 6;
+/// Down: no task will name that any more.
+pub(crate) const FORGET: u16 = 7;
+
 /// Up: the worker can be sent tasks.
 pub(crate) const READY: u16 = 1;
 /// Up: the task's function returned this.
@@ -37,8 +49,13 @@ pub(crate) const ARGUMENTS_LOST: u16 = 4;
 /// Up: the task's function returned what could not be encoded.
 pub(crate) const RESULT_LOST: u16 = 5;
 
+/// Up: the worker has more memory in use than it may, and wants to be replaced.
+pub(crate) const TIRED: u16 = 6;
+
 /// In the tag: handles come over the link.
 pub(crate) const HANDLES: u16 = 1 << 8;
+/// In the tag: a task of several items, or its answer.
+pub(crate) const CHUNK: u16 = 1 << 9;
 
 /// The kind of the only frames on the link.
 pub(crate) const HANDLES_FRAME: u8 = 1;
@@ -46,6 +63,8 @@ pub(crate) const HANDLES_FRAME: u8 = 1;
 /// Bytes before an encoded argument, and before an encoded result.
 pub(crate) const TASK_HEADER: usize = 8;
 pub(crate) const RESULT_HEADER: usize = 4;
+/// Before what became of an item, in the answer to a task of several.
+pub(crate) const CHUNK_HEADER: usize = 6;
 
 /// How many bytes each ring of a lane holds: room for the longest window of small tasks, and enough that
 /// large arguments and results stream through in pieces that are worth waking up for (a quarter of it).
@@ -57,3 +76,8 @@ pub(crate) const CALLER: usize = 0;
 /// The bell of the pool's own thread.
 pub(crate) const WATCHER: usize = 1;
 pub(crate) const BELLS: usize = 2;
+
+/// What is written into a lane's word to ask the task of that ticket to stop: never 0, which asks nobody.
+pub(crate) fn asked_mark(ticket: u32) -> u32 {
+    ticket.wrapping_add(1).max(1)
+}

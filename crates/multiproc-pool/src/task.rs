@@ -11,7 +11,7 @@ use multiproc_sys::clock::Deadline;
 use serde::de::DeserializeOwned;
 
 use crate::driver::Driver;
-use crate::error::TaskError;
+use crate::error::{Error, TaskError};
 use crate::job::Job;
 use crate::scheduler::JobId;
 
@@ -45,6 +45,64 @@ impl<R> MapTask<R> {
     /// Waits until every task is settled; `false` after `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.is_done_by(Deadline::after(timeout))
+    }
+
+    /// Waits until every task is settled.
+    #[doc(alias = "multiprocessing.pool.AsyncResult.wait")]
+    pub fn wait(&self) {
+        self.is_done_by(Deadline::NEVER);
+    }
+
+    /// Whether every task has a result and none an error; `None` before every task is settled.
+    ///
+    /// # Differences from Python
+    /// It is no error to ask before.
+    #[must_use]
+    #[doc(alias = "multiprocessing.pool.AsyncResult.successful")]
+    pub fn successful(&self) -> Option<bool> {
+        let job = self.job?;
+        let (core, done) = self.driver.wait(Deadline::now(), |core| core.is_done(job));
+        done.then(|| core.is_successful(job))
+    }
+
+    /// Has `callback` called with what [`get`](Self::get) would give, as soon as that is there: at once where it
+    /// is. It is called on a thread of the pool's, one callback after the other, and may do there what it likes, but join
+    /// its own pool. A panic in it is printed and harms nothing.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use multiproc_pool::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (told, sums) = mpsc::channel();
+    /// let task = pool.apply_async(|(a, b): (u8, u8)| a + b, (1, 2))?;
+    /// task.callback(move |sum| told.send(sum).unwrap())?;
+    /// assert_eq!(sums.recv()?, Ok(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the thread cannot be started.
+    ///
+    /// # Differences from Python
+    /// One callback is told of results and of errors.
+    #[doc(alias = "error_callback")]
+    #[doc(alias = "concurrent.futures.Future.add_done_callback")]
+    pub fn callback(
+        mut self,
+        callback: impl FnOnce(Result<Vec<R>, TaskError>) + Send + 'static,
+    ) -> Result<(), Error>
+    where
+        R: DeserializeOwned + 'static,
+    {
+        self.call_when_done(move |job| callback(all(job)))
+    }
+
+    fn call_when_done(&mut self, callback: impl FnOnce(Job) + Send + 'static) -> Result<(), Error> {
+        let Some(job) = self.job else { return Ok(()) };
+        self.driver.call_when_done(job, Box::new(callback))?;
+        self.job = None;
+        Ok(())
     }
 
     /// Waits until every task is settled, and gives all results in the order of the items.
@@ -114,6 +172,7 @@ impl<R> MapTask<R> {
 
     fn take(&mut self, deadline: Deadline) -> Result<Job, TaskError> {
         let job = self.job.ok_or(TaskError::Taken)?;
+        self.driver.refuse_fork()?;
         let (mut core, done) = self.driver.wait(deadline, |core| core.is_done(job));
         if !done {
             return Err(TaskError::NotReady);
@@ -196,6 +255,38 @@ impl<R> Task<R> {
 
     pub(crate) fn inner(&self) -> &MapTask<R> {
         &self.0
+    }
+
+    /// Waits until the task is settled.
+    #[doc(alias = "multiprocessing.pool.AsyncResult.wait")]
+    pub fn wait(&self) {
+        self.0.wait();
+    }
+
+    /// Whether the task has a result and no error; `None` before it is settled.
+    ///
+    /// # Differences from Python
+    /// It is no error to ask before.
+    #[must_use]
+    #[doc(alias = "multiprocessing.pool.AsyncResult.successful")]
+    pub fn successful(&self) -> Option<bool> {
+        self.0.successful()
+    }
+
+    /// Has `callback` called with what [`get`](Self::get) would give, as [`MapTask::callback`] does.
+    ///
+    /// # Errors
+    /// Where the thread for that cannot be started.
+    #[doc(alias = "error_callback")]
+    #[doc(alias = "concurrent.futures.Future.add_done_callback")]
+    pub fn callback(
+        mut self,
+        callback: impl FnOnce(Result<R, TaskError>) + Send + 'static,
+    ) -> Result<(), Error>
+    where
+        R: DeserializeOwned + 'static,
+    {
+        self.0.call_when_done(move |job| callback(only(job)))
     }
 
     pub(crate) fn id(&self) -> Option<JobId> {

@@ -128,7 +128,9 @@ pub use multiproc_process::{
 // Pools of worker processes.
 #[cfg(feature = "pool")]
 #[doc(inline)]
-pub use multiproc_pool::{Executor, MapTask, Pool, Task, TaskError};
+pub use multiproc_pool::{
+    Chunks, Executor, FailureMode, MapTask, Policy, Pool, Task, TaskError, cancelled,
+};
 
 // Memory that processes share.
 #[cfg(feature = "shm")]

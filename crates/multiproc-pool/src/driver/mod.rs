@@ -4,9 +4,11 @@
 //! - [`worker`]: one worker, as its parent holds it
 //! - [`wait`]: who waits, and who of those that wait drives
 //! - [`watcher`]: the pool's own thread
+//! - [`callbacks`]: what is called with results
 //!
 //! The protocol between them is in README.md of this crate.
 
+mod callbacks;
 mod core;
 mod wait;
 mod watcher;
@@ -18,6 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use multiproc_process::function::Function;
 use multiproc_shm::Bells;
@@ -27,18 +30,28 @@ use multiproc_wire::Handoff;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::argument::Argument;
 use crate::error::{Error, TaskError};
-use crate::job::{Arguments, Job};
+use crate::job::{Arguments, Callback, Job, State};
+use crate::policy::{Chunks, Policy};
 use crate::protocol::BELLS;
 use crate::scheduler::JobId;
+use crate::settings::Settings;
 use crate::task::MapTask;
-use crate::worker::Initializer;
-pub(crate) use core::{Core, Limits, Phase};
+use callbacks::Callbacks;
+pub(crate) use core::{Core, Phase};
 use worker::Worker;
 
 /// What an iterator claims to have is believed up to here.
 const MOST_RESERVED: usize = 1 << 20;
+
+/// How a job is sent.
+pub(crate) struct Call {
+    pub(crate) policy: Policy,
+    /// The caller waits for the results at once.
+    pub(crate) waits: bool,
+    /// What its tasks have in common, and what is handed over with that.
+    pub(crate) state: Option<(State, Handoff)>,
+}
 
 /// A pool, shared by its handle, its tasks' handles and its own thread.
 pub(crate) struct Driver {
@@ -52,29 +65,27 @@ pub(crate) struct Driver {
     watcher: Mutex<Option<JoinHandle<()>>>,
     /// This value, for what outlives a call.
     this: Weak<Driver>,
-    initializer: Option<Initializer>,
+    settings: Arc<Settings>,
+    callbacks: Callbacks,
     /// The process whose pool this is: one that it forks without exec has none.
     owner: u32,
 }
 
 impl Driver {
     /// Starts `workers` workers and the pool's own thread.
-    pub(crate) fn start(
-        workers: usize,
-        name: String,
-        limits: Limits,
-        initializer: Option<Initializer>,
-    ) -> Result<Arc<Driver>, Error> {
+    pub(crate) fn start(workers: usize, settings: Settings) -> Result<Arc<Driver>, Error> {
+        let settings = Arc::new(settings);
         let bells = Bells::create(BELLS)?;
         let driver = Arc::new_cyclic(|this| Driver {
-            core: Mutex::new(Core::new(workers, name, limits)),
+            core: Mutex::new(Core::new(workers, Arc::clone(&settings))),
             changed: Condvar::new(),
             bells,
             attention: AtomicU32::new(0),
             functions: Mutex::default(),
             watcher: Mutex::new(None),
             this: this.clone(),
-            initializer,
+            settings,
+            callbacks: Callbacks::default(),
             owner: std::process::id(),
         });
         let started = driver.start_first_workers();
@@ -143,19 +154,20 @@ impl Driver {
         Ok(number)
     }
 
-    /// Has `function` run on every item. Says whether the caller then waits for the results at once.
+    /// Has `function` run on every item.
     pub(crate) fn send<A, R, I>(
         self: &Arc<Driver>,
         function: Function<A, R>,
         items: I,
-        waits: bool,
+        call: Call,
     ) -> Result<MapTask<R>, TaskError>
     where
         A: DeserializeOwned + 'static,
         R: Serialize + 'static,
         I: IntoIterator,
-        I::Item: Argument<A>,
+        I::Item: Serialize,
     {
+        self.refuse_fork()?;
         let number = self.number_of(function)?;
         let items = items.into_iter();
         let mut arguments = Arguments::with_capacity(items.size_hint().0.min(MOST_RESERVED));
@@ -163,15 +175,74 @@ impl Driver {
         for item in items {
             handed_over.extend(arguments.add(&item)?);
         }
-        let job = self.submit(number, arguments, waits)?;
+        let Call {
+            policy,
+            waits,
+            state,
+        } = call;
+        let chunk = match policy.chunks {
+            Chunks::Single => 1,
+            chunks => chunks.size(arguments.len(), self.workers())?,
+        };
+        let tasks = arguments.len();
+        let mut job = Job::new(number, arguments, policy, chunk);
+        if let Some((state, handoff)) = state {
+            job.state = Some(state);
+            handed_over.push(handoff);
+        }
+        let job = self.submit(policy, tasks, waits, |core| core.submit(job))?;
         handed_over.into_iter().for_each(Handoff::sent);
         Ok(MapTask::new(Arc::clone(self), job))
     }
 
-    /// Takes in a job, and sends what can be sent of it.
-    fn submit(&self, function: u32, arguments: Arguments, waits: bool) -> Result<JobId, TaskError> {
-        let mut core = self.lock();
-        let id = core.submit(Job::new(function, arguments))?;
+    /// Has `function` run once by each worker.
+    pub(crate) fn send_to_each<A, R>(
+        self: &Arc<Driver>,
+        function: Function<A, R>,
+        argument: &impl Serialize,
+        policy: Policy,
+    ) -> Result<MapTask<R>, TaskError>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+    {
+        self.refuse_fork()?;
+        let number = self.number_of(function)?;
+        let mut arguments = Arguments::default();
+        let handed_over = arguments.add(argument)?;
+        let job = self.submit(policy, self.workers(), false, |core| {
+            core.submit_to_each(|workers| Job::new(number, arguments.repeated(workers), policy, 1))
+        })?;
+        handed_over.into_iter().for_each(Handoff::sent);
+        Ok(MapTask::new(Arc::clone(self), job))
+    }
+
+    /// Takes in a job of so many tasks when there is room for it, and sends what can be sent of it. Says whether
+    /// the caller then waits for the results at once.
+    fn submit(
+        &self,
+        policy: Policy,
+        tasks: usize,
+        waits: bool,
+        submit: impl FnOnce(&mut Core) -> Result<JobId, TaskError>,
+    ) -> Result<JobId, TaskError> {
+        let mut core = match self.settings.max_pending {
+            None => self.lock(),
+            Some(limit) => {
+                let until = match policy.refuse_when_full {
+                    true => Deadline::now(),
+                    false => Deadline::NEVER,
+                };
+                // A pool that takes no more says so below.
+                let open = |core: &Core| core.phase() == Phase::Open;
+                let (core, room) = self.wait(until, |core| core.has_room_for(tasks) || !open(core));
+                if !room {
+                    return Err(TaskError::Full { limit });
+                }
+                core
+            }
+        };
+        let id = submit(&mut core)?;
         if core.pump(self) {
             core = self.alert(core);
         }
@@ -179,6 +250,48 @@ impl Driver {
             self.rearm(&mut core);
         }
         Ok(id)
+    }
+
+    /// A number for what the tasks of a call have in common.
+    pub(crate) fn new_key(&self) -> u32 {
+        self.lock().new_key()
+    }
+
+    /// That this process is the one that made the pool: a copy of it that was forked shares its memory with the
+    /// workers and must not touch it.
+    pub(crate) fn refuse_fork(&self) -> Result<(), TaskError> {
+        match self.is_own() {
+            true => Ok(()),
+            false => Err(TaskError::Forked),
+        }
+    }
+
+    /// Has `callback` called with a job when it is done.
+    pub(crate) fn call_when_done(&self, id: JobId, callback: Callback) -> io::Result<()> {
+        self.callbacks.start()?;
+        let mut core = self.lock();
+        if core.call_when_done(id, callback) {
+            drop(self.alert(core));
+        } else {
+            drop(core);
+            // It is to look at results from now on.
+            self.attract_attention();
+        }
+        Ok(())
+    }
+
+    /// Whether this is the thread that callbacks are called on.
+    pub(crate) fn is_in_callback(&self) -> bool {
+        self.callbacks.is_here()
+    }
+
+    /// Has so many workers from now on.
+    pub(crate) fn resize(&self, workers: usize) -> Result<(), TaskError> {
+        let mut core = self.lock();
+        core.resize(workers)?;
+        drop(self.alert(core));
+        self.attract_attention();
+        Ok(())
     }
 
     /// Whether a job is done; if not, has `waker` woken when it is.
@@ -195,6 +308,9 @@ impl Driver {
 
     /// Gives up on a job: its results are dropped as they come.
     pub(crate) fn abandon(&self, id: JobId) {
+        if !self.is_own() {
+            return;
+        }
         self.lock().abandon(id);
     }
 
@@ -207,7 +323,7 @@ impl Driver {
 
     /// How many workers there are to be.
     pub(crate) fn workers(&self) -> usize {
-        self.lock().seats()
+        self.lock().workers_wanted()
     }
 
     /// Drops all jobs, and asks workers to end, or ends them.
@@ -239,8 +355,9 @@ impl Driver {
         self.attract_attention();
     }
 
-    /// Waits for the pool's own thread, which ends when no worker is left. Not from that thread.
-    pub(crate) fn join_watcher(&self) {
+    /// Waits for the pool's own thread, which ends when no worker is left, and for that of the callbacks, unless
+    /// this is it.
+    pub(crate) fn join_threads(&self) {
         let thread = self
             .watcher
             .lock()
@@ -250,11 +367,19 @@ impl Driver {
             // It ended by a panic of this crate's if it did not end well: nothing is left to do.
             let _ended = thread.join();
         }
+        if !self.is_in_callback() {
+            self.callbacks.finish();
+        }
     }
 
     /// Whether this process is the one that made the pool.
     pub(crate) fn is_own(&self) -> bool {
         self.owner == std::process::id()
+    }
+
+    /// How long a worker that is asked to end may take.
+    pub(crate) fn grace(&self) -> Duration {
+        self.settings.grace
     }
 
     pub(crate) fn phase(&self) -> Phase {

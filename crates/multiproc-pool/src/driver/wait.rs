@@ -121,12 +121,13 @@ impl Driver {
         if core.driven {
             self.bells.ring(CALLER);
         }
-        let wakers = core.take_wakers();
-        if wakers.is_empty() {
+        if !core.has_listeners() {
             return core;
         }
+        let (wakers, calls) = core.take_listeners();
         // A waker is somebody else's code.
         drop(core);
+        self.callbacks.run(calls);
         wakers.into_iter().for_each(Waker::wake);
         self.lock()
     }

@@ -23,7 +23,7 @@ impl Driver {
                 self.bells.ring(CALLER);
                 return;
             }
-            if done || core.has_wakers() {
+            if done || core.has_listeners() {
                 drop(self.alert(core));
                 continue;
             }

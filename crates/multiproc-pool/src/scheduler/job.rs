@@ -17,6 +17,8 @@ pub(super) struct Job {
     slow: bool,
     /// Nothing more of it is to be sent.
     forgotten: bool,
+    /// The worker of each task, where a task is for one alone.
+    workers: Option<Vec<usize>>,
 }
 
 /// A window is no longer than this: what is sent later waits so long behind it at most. Some wake-ups long, so
@@ -38,7 +40,30 @@ impl Job {
             limit: LAST_WINDOW,
             slow: false,
             forgotten: false,
+            workers: None,
         }
+    }
+
+    /// A job of one task for each of those workers alone, none of which goes to whoever has time.
+    pub(super) fn for_each(workers: Vec<usize>) -> Job {
+        Job {
+            workers: Some(workers),
+            ..Job::new(0)
+        }
+    }
+
+    /// For which worker alone a task is.
+    pub(super) fn worker_of(&self, item: usize) -> Option<usize> {
+        self.workers.as_ref()?.get(item).copied()
+    }
+
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.forgotten
+    }
+
+    /// How many tasks are to be sent.
+    pub(super) fn left(&self) -> usize {
+        self.items - self.fresh + self.back.len()
     }
 
     pub(super) fn window(&self) -> usize {

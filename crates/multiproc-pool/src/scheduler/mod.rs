@@ -9,7 +9,7 @@
 //!
 //! | place | leaves it by |
 //! |---|---|
-//! | not sent | [`next`](Scheduler::next) + [`sent`](Scheduler::sent) |
+//! | not sent, for any worker or for one | [`next`](Scheduler::next) + [`sent`](Scheduler::sent) |
 //! | at a worker, in the order sent | [`finished`](Scheduler::finished) (oldest), [`took_back`](Scheduler::took_back) (youngest), [`lost`](Scheduler::lost) (all) |
 //! | settled | - |
 //!
@@ -20,6 +20,7 @@
 //! 3. A worker never has more than the window of the job whose turn it is.
 //! 4. No worker is without a task while another has one that it has not started: [`victim`](Scheduler::victim)
 //!    names that other, for as long as the driver finds something to take back there.
+//! 5. A worker for which there is a task that is for it alone gets nothing else before.
 //!
 //! # The window
 //!
@@ -80,6 +81,8 @@ pub(crate) struct Scheduler<M> {
     workers: Vec<Worker<M>>,
     /// Where to look for a worker first.
     cursor: usize,
+    /// How many tasks are for one worker alone, and not sent.
+    owned: usize,
 }
 
 #[derive(Debug)]
@@ -87,6 +90,19 @@ struct Worker<M> {
     ready: bool,
     full: bool,
     has: VecDeque<Sent<M>>,
+    /// Tasks that are for this worker alone, and not sent.
+    own: VecDeque<TaskId>,
+}
+
+impl<M> Worker<M> {
+    fn new() -> Worker<M> {
+        Worker {
+            ready: false,
+            full: false,
+            has: VecDeque::new(),
+            own: VecDeque::new(),
+        }
+    }
 }
 
 /// Tasks of one job that are sent at most before the next job has its turn. Rotating after each one costs more and
@@ -95,20 +111,54 @@ const QUANTUM: usize = 16;
 
 impl<M: Copy> Scheduler<M> {
     pub(crate) fn new(workers: usize) -> Scheduler<M> {
-        let worker = || Worker {
-            ready: false,
-            full: false,
-            has: VecDeque::new(),
-        };
         Scheduler {
             jobs: Vec::new(),
             turns: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
             turn: 0,
-            workers: (0..workers).map(|_| worker()).collect(),
+            workers: (0..workers).map(|_| Worker::new()).collect(),
             cursor: 0,
+            owned: 0,
         }
+    }
+
+    /// There is one worker more.
+    pub(crate) fn add_worker(&mut self) {
+        self.workers.push(Worker::new());
+    }
+
+    /// Takes in a job of one task for each of those workers.
+    pub(crate) fn add_for(&mut self, workers: Vec<usize>) -> JobId {
+        let id = self.add(0);
+        for (item, worker) in workers.iter().enumerate() {
+            self.workers[*worker]
+                .own
+                .push_back(TaskId { job: id, item });
+        }
+        self.owned += workers.len();
+        self.jobs[id.index()] = Some(Job::for_each(workers));
+        id
+    }
+
+    /// Whether there is a task for that worker alone.
+    pub(crate) fn has_own(&self, worker: usize) -> bool {
+        !self.workers[worker].own.is_empty()
+    }
+
+    /// The tasks that were for that worker alone, which are not to be sent.
+    pub(crate) fn take_own(&mut self, worker: usize) -> VecDeque<TaskId> {
+        let own = std::mem::take(&mut self.workers[worker].own);
+        self.owned -= own.len();
+        own
+    }
+
+    /// How many tasks wait: not sent, or behind another.
+    pub(crate) fn waiting(&self) -> usize {
+        let queued = self.queue.iter().filter_map(|id| self.job(*id));
+        let queued: usize = queued.map(Job::left).sum();
+        let behind = |worker: &Worker<M>| worker.has.len().saturating_sub(1);
+        queued + self.workers.iter().map(behind).sum::<usize>()
     }
 
     /// Takes in a job of `items` tasks.
@@ -134,6 +184,7 @@ impl<M: Copy> Scheduler<M> {
         if self.job(id).is_none() {
             return;
         }
+        self.forget_own(id);
         self.jobs[id.index()] = None;
         self.turns[id.index()] = self.turns[id.index()].wrapping_add(1);
         self.free.push(id.index);
@@ -145,7 +196,19 @@ impl<M: Copy> Scheduler<M> {
         if let Some(job) = self.job_mut(id) {
             job.forget();
         }
+        self.forget_own(id);
         self.queue.retain(|queued| *queued != id);
+    }
+
+    fn forget_own(&mut self, id: JobId) {
+        if self.owned == 0 {
+            return;
+        }
+        for worker in &mut self.workers {
+            let before = worker.own.len();
+            worker.own.retain(|task| task.job != id);
+            self.owned -= before - worker.own.len();
+        }
     }
 
     /// Whether some job has a task that was not sent.
@@ -175,6 +238,16 @@ impl<M: Copy> Scheduler<M> {
     /// The next task to send, and to whom. It stays the next until [`sent`](Self::sent), or until its
     /// worker is [`full`](Self::full).
     pub(crate) fn next(&mut self) -> Option<(usize, TaskId)> {
+        if self.owned > 0 {
+            let mut workers = self.workers.iter().enumerate();
+            let free = |worker: &Worker<M>| worker.ready && !worker.full && worker.has.is_empty();
+            let found = workers.find_map(|(index, worker)| {
+                Some((index, *worker.own.front()?)).filter(|_| free(worker))
+            });
+            if found.is_some() {
+                return found;
+            }
+        }
         let id = *self.queue.front()?;
         let job = self.job(id)?;
         let (window, item) = (job.window(), job.next()?);
@@ -185,6 +258,9 @@ impl<M: Copy> Scheduler<M> {
     /// The task that [`next`](Self::next) named is with its worker.
     pub(crate) fn sent(&mut self, worker: usize, task: TaskId, mark: M) {
         self.workers[worker].has.push_back(Sent { task, mark });
+        if self.leaves_own(task) {
+            return;
+        }
         let Some(job) = self.job_mut(task.job) else {
             return;
         };
@@ -201,6 +277,21 @@ impl<M: Copy> Scheduler<M> {
         }
     }
 
+    /// A task is not in its worker's own queue any more. Whether it was.
+    fn leaves_own(&mut self, task: TaskId) -> bool {
+        if self.owned == 0 {
+            return false;
+        }
+        let Some(worker) = self.job(task.job).and_then(|job| job.worker_of(task.item)) else {
+            return false;
+        };
+        let own = &mut self.workers[worker].own;
+        let before = own.len();
+        own.retain(|other| *other != task);
+        self.owned -= before - own.len();
+        true
+    }
+
     /// Every worker may have room again.
     pub(crate) fn try_again(&mut self) {
         self.workers
@@ -210,6 +301,9 @@ impl<M: Copy> Scheduler<M> {
 
     /// The task that [`next`](Self::next) named cannot be sent at all.
     pub(crate) fn dropped(&mut self, task: TaskId) {
+        if self.leaves_own(task) {
+            return;
+        }
         let Some(job) = self.job_mut(task.job) else {
             return;
         };
@@ -301,6 +395,13 @@ impl<M: Copy> Scheduler<M> {
         let Some(job) = self.job_mut(task.job) else {
             return;
         };
+        if let Some(worker) = job.worker_of(task.item) {
+            if !job.is_forgotten() {
+                self.workers[worker].own.push_front(task);
+                self.owned += 1;
+            }
+            return;
+        }
         let first = job.give_back(task.item);
         if first {
             self.queue.push_front(task.job);
@@ -335,7 +436,8 @@ impl<M: Copy> Scheduler<M> {
         for step in 0..count {
             let index = (self.cursor + step) % count;
             let worker = &self.workers[index];
-            if !worker.ready || worker.full || worker.has.len() >= window {
+            if !worker.ready || worker.full || !worker.own.is_empty() || worker.has.len() >= window
+            {
                 continue;
             }
             if worker.has.is_empty() {

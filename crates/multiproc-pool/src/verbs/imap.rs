@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::Fuse;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use multiproc_process::function::Function;
 use multiproc_sys::clock::Deadline;
@@ -12,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::argument::Argument;
-use crate::driver::Driver;
 use crate::error::TaskError;
+use crate::pool::Pool;
 use crate::task::Task;
 
 /// The results of [`Pool::imap`](crate::Pool::imap) or [`Pool::imap_unordered`](crate::Pool::imap_unordered).
@@ -23,7 +22,7 @@ use crate::task::Task;
 /// kept. Dropped half-way, what was not started never is.
 #[must_use = "nothing is taken from the input before results are asked for"]
 pub struct Imap<A, R, I: Iterator> {
-    driver: Arc<Driver>,
+    pool: Pool,
     function: fn(A) -> R,
     items: Fuse<I>,
     window: usize,
@@ -43,17 +42,62 @@ enum Pending<R> {
 /// consumer does something with a result.
 const WINDOW: usize = 8;
 
+impl Pool {
+    /// Runs `function` on items as they are taken from an iterator, and gives the results in the order of the
+    /// items, each as soon as it and those before it are there.
+    ///
+    /// ```
+    /// use multiproc_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let first = pool.imap(|n: u64| n * n, 1..).find(|square| matches!(square, Ok(n) if *n > 50));
+    /// assert_eq!(first, Some(Ok(64)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Differences from Python
+    /// The input is taken lazily, so it may be endless. An item's error is that item's alone; the iteration
+    /// goes on.
+    #[doc(alias = "multiprocessing.pool.Pool.imap")]
+    pub fn imap<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator,
+        I::Item: Argument<A>,
+    {
+        Imap::new(
+            self.with(|policy| policy),
+            function,
+            items.into_iter(),
+            true,
+        )
+    }
+
+    /// As [`imap`](Self::imap), giving results as they come, in whatever order.
+    #[doc(alias = "multiprocessing.pool.Pool.imap_unordered")]
+    pub fn imap_unordered<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator,
+        I::Item: Argument<A>,
+    {
+        Imap::new(
+            self.with(|policy| policy),
+            function,
+            items.into_iter(),
+            false,
+        )
+    }
+}
+
 impl<A, R, I: Iterator> Imap<A, R, I> {
-    pub(crate) fn new(
-        driver: Arc<Driver>,
-        function: fn(A) -> R,
-        items: I,
-        ordered: bool,
-    ) -> Imap<A, R, I> {
-        let window = driver.workers() * WINDOW;
+    fn new(pool: Pool, function: fn(A) -> R, items: I, ordered: bool) -> Imap<A, R, I> {
+        let window = pool.workers().saturating_mul(WINDOW);
         let (pending, argument) = (VecDeque::new(), PhantomData);
         Imap {
-            driver,
+            pool,
             function,
             items: items.fuse(),
             window,
@@ -84,11 +128,16 @@ where
                 return;
             };
             let function = Function::new(self.function);
-            self.pending
-                .push_back(match self.driver.send(function, [item], false) {
+            self.pending.push_back(
+                match self
+                    .pool
+                    .driver()
+                    .send(function, [item], self.pool.call(false))
+                {
                     Ok(task) => Pending::Sent(Task::new(task)),
                     Err(error) => Pending::Failed(error),
-                });
+                },
+            );
         }
     }
 
@@ -106,7 +155,7 @@ where
             })
             .collect();
         let mut found = 0;
-        let (core, _) = self.driver.wait(Deadline::NEVER, |core| {
+        let (core, _) = self.pool.driver().wait(Deadline::NEVER, |core| {
             let done = ids
                 .iter()
                 .position(|id| id.is_none_or(|id| core.is_done(id)));

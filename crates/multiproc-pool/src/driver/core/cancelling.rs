@@ -69,7 +69,9 @@ impl Core {
             return false;
         }
         self.scheduler.suspend(seat);
-        worker.end_by(Deadline::after(self.limits.grace));
+        worker.ask_to_stop(oldest.mark);
+        worker.end_by(Deadline::after(self.settings.grace));
+        self.timed = true;
         if !self.condemned.iter().any(|(task, _)| *task == oldest.task) {
             self.condemned.push((oldest.task, error));
         }

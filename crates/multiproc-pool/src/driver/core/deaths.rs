@@ -1,8 +1,8 @@
 //! What a worker's death means for the tasks it had.
 
-use multiproc_sys::clock::Deadline;
-
-use super::{Core, Phase, Seat};
+use super::jobs::job_of;
+use super::{Core, Seat};
+use crate::settings::FailureMode;
 
 impl Core {
     pub(super) fn is_dead(&self, seat: usize) -> bool {
@@ -13,18 +13,12 @@ impl Core {
     pub(super) fn see_to_death(&mut self, seat: usize) -> bool {
         // What it has said before is not lost with it.
         let mut done = self.hear(seat);
-        let closed = self.phase != Phase::Open && self.phase != Phase::Closed;
-        let finished = self.phase == Phase::Closed && self.is_idle();
-        let next = if closed || finished {
-            Seat::Closed
-        } else {
-            Seat::Vacant(Deadline::now())
-        };
-        let Seat::Taken(worker) = std::mem::replace(&mut self.seats[seat], next) else {
+        let Seat::Taken(worker) = std::mem::replace(&mut self.seats[seat], Seat::Starting) else {
             return done;
         };
         let mut had = self.scheduler.lost(seat);
-        let end = worker.end(finished);
+        let end = worker.end();
+        let mut broken = None;
         // Started are those it has claimed; it takes them one by one, so that is the oldest or none.
         while let Some(sent) = had.pop_back() {
             if !end.had_started(sent.mark.position) {
@@ -35,16 +29,45 @@ impl Core {
                 .condemned
                 .iter()
                 .position(|(task, _)| *task == sent.task);
-            let error = match condemned {
-                Some(place) => self.condemned.swap_remove(place).1,
-                None => end.error(sent.task.item),
+            if let Some(place) = condemned {
+                let (task, error) = self.condemned.swap_remove(place);
+                done |= self.settle_failed(task, &error);
+                continue;
+            }
+            let Some(job) = job_of(&mut self.jobs, sent.task.job) else {
+                continue;
             };
-            done |= self.settle_failed(sent.task, error);
+            if (job.policy.retry_signals || !end.was_signalled()) && job.may_retry(sent.task.item) {
+                self.scheduler.returned(sent.task);
+                continue;
+            }
+            let (first, attempts) = (
+                job.items_of(sent.task.item).start,
+                job.attempts(sent.task.item),
+            );
+            let error = end.error(first, attempts);
+            done |= self.settle_failed(sent.task, &error);
+            broken.get_or_insert(error);
         }
-        if !end.was_ready && !finished {
+        match self.after(seat, end.was_idle) {
+            Seat::Closed => self.close_seat(seat),
+            next => self.seats[seat] = next,
+        }
+        if end.was_dismissed {
+            if let Some(why) = end.panic() {
+                self.finalizer_failed.get_or_insert(why);
+            }
+        } else if !end.was_ready && self.goes_on() {
             self.start_failed(seat, end.what());
         }
         self.corpses.push(end.corpse);
+        if let Some(error) = broken
+            && self.settings.failure_mode == FailureMode::BreakAll
+            && self.goes_on()
+        {
+            self.give_up(&error);
+            done = true;
+        }
         done
     }
 }

@@ -22,10 +22,22 @@ impl Core {
             self.recall(seat, 0);
         }
         for seat in &mut self.seats {
-            if matches!(seat, Seat::Vacant(_)) {
+            if matches!(seat, Seat::Vacant(_) | Seat::Dormant) {
                 *seat = Seat::Closed;
             }
         }
+    }
+
+    /// Goes on no more, for that reason.
+    pub(super) fn give_up(&mut self, error: &TaskError) {
+        self.phase = Phase::Broken(error.clone());
+        self.fail_all(error);
+        self.end_all();
+    }
+
+    /// What the first finalizer that went wrong has said.
+    pub(crate) fn finalizer_failed(&self) -> Option<&String> {
+        self.finalizer_failed.as_ref()
     }
 
     /// Asks every worker to end.
@@ -59,7 +71,7 @@ impl Core {
         for seat in &mut self.seats {
             match seat {
                 Seat::Taken(worker) => worker.dismiss(),
-                Seat::Vacant(_) => *seat = Seat::Closed,
+                Seat::Vacant(_) | Seat::Dormant => *seat = Seat::Closed,
                 Seat::Starting | Seat::Closed => {}
             }
         }

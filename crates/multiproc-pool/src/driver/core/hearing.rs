@@ -2,7 +2,7 @@
 
 use super::jobs::job_of;
 use super::{Core, Seat};
-use crate::driver::worker::Heard;
+use crate::driver::worker::{Heard, Retired};
 use crate::scheduler::JobId;
 
 impl Core {
@@ -16,7 +16,15 @@ impl Core {
                 Ok(None) => break,
                 Ok(Some(Heard::Ready)) => {
                     self.failed_starts = 0;
-                    self.scheduler.ready(seat);
+                    if !worker.is_leaving() {
+                        self.scheduler.ready(seat);
+                    }
+                    if self.scheduler.count(seat) == 0 {
+                        worker.rests(self.settings.idle_timeout);
+                    }
+                }
+                Ok(Some(Heard::Tired)) => {
+                    self.retire(seat, Retired::Spent);
                 }
                 Ok(Some(Heard::Answer(answer))) => {
                     let expected = self.scheduler.oldest(seat).map(|sent| sent.mark.ticket);
@@ -35,13 +43,15 @@ impl Core {
                     }
                     let job = job_of(&mut self.jobs, sent.task.job);
                     // A job that was taken or failed meanwhile wants no answer.
-                    match job.filter(|job| !job.is_settled(sent.task.item)) {
-                        Some(job) => {
+                    if let Some(job) = job.filter(|job| !job.is_settled(sent.task.item)) {
+                        if answer.is_panic() && job.may_retry(sent.task.item) {
+                            self.scheduler.returned(sent.task);
+                        } else {
                             answer.deliver(job, sent.task.item);
                             done |= self.conclude(sent.task.job);
                         }
-                        None => drop(answer),
                     }
+                    self.has_finished(seat);
                 }
                 Err(why) => {
                     worker.distrust(&why);
@@ -53,6 +63,23 @@ impl Core {
             self.keep_pace(seat, job, heard);
         }
         done
+    }
+
+    /// A worker has finished a task: it may have nothing to do now, or have done enough.
+    fn has_finished(&mut self, seat: usize) {
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return;
+        };
+        if self.scheduler.count(seat) == 0 {
+            worker.rests(self.settings.idle_timeout);
+        }
+        if self
+            .settings
+            .max_tasks
+            .is_some_and(|most| worker.count() >= most)
+        {
+            self.retire(seat, Retired::Spent);
+        }
     }
 
     /// A worker has finished so many tasks, the last of that job. Where they took longer than those before,

@@ -2,25 +2,61 @@
 
 use std::task::Waker;
 
-use super::{Core, Phase};
+use super::{Core, Phase, Seat};
 use crate::error::TaskError;
-use crate::job::Job;
+use crate::job::{Callback, Job};
 use crate::scheduler::{JobId, TaskId};
 
+/// A job that is done, and what is to be called with it.
+pub(in crate::driver) type Call = (Callback, Job);
+
 impl Core {
-    pub(in crate::driver) fn submit(&mut self, job: Job) -> Result<JobId, TaskError> {
+    /// That the pool takes tasks.
+    pub(super) fn refuse_unless_open(&self) -> Result<(), TaskError> {
         match &self.phase {
-            Phase::Open => {}
-            Phase::Closed | Phase::Terminated => return Err(TaskError::PoolClosed),
-            Phase::Broken(why) => return Err(why.clone()),
+            Phase::Open => Ok(()),
+            Phase::Closed | Phase::Terminated => Err(TaskError::PoolClosed),
+            Phase::Broken(why) => Err(why.clone()),
         }
-        let id = self.scheduler.add(job.items());
+    }
+
+    pub(in crate::driver) fn submit(&mut self, job: Job) -> Result<JobId, TaskError> {
+        self.refuse_unless_open()?;
+        let id = self.scheduler.add(job.tasks());
+        self.keep(id, job);
+        Ok(id)
+    }
+
+    /// Takes in a job of which each worker is to run one task: `job` makes it for so many.
+    pub(in crate::driver) fn submit_to_each(
+        &mut self,
+        job: impl FnOnce(usize) -> Job,
+    ) -> Result<JobId, TaskError> {
+        self.refuse_unless_open()?;
+        let seats = self.present();
+        let job = job(seats.len());
+        let id = self.scheduler.add_for(seats);
+        self.keep(id, job);
+        Ok(id)
+    }
+
+    fn keep(&mut self, id: JobId, job: Job) {
+        self.timed |= job.policy.is_timed();
         let index = id.index();
         if self.jobs.len() <= index {
             self.jobs.resize_with(index + 1, || None);
         }
         self.jobs[index] = Some((id, job));
-        Ok(id)
+    }
+
+    /// Whether so many tasks more are not too many.
+    pub(in crate::driver) fn has_room_for(&self, tasks: usize) -> bool {
+        let Some(most) = self.settings.max_pending else {
+            return true;
+        };
+        let jobs = self.jobs.iter().flatten();
+        let pending: usize = jobs.map(|(_, job)| job.open()).sum();
+        pending == 0 || pending.saturating_add(tasks) <= most
     }
 
     pub(super) fn job(&self, id: JobId) -> Option<&Job> {
@@ -38,6 +74,11 @@ impl Core {
         self.job(id).is_some_and(Job::has_error)
     }
 
+    /// Whether all of a job that is done went well.
+    pub(crate) fn is_successful(&self, id: JobId) -> bool {
+        self.job(id).is_some_and(Job::is_successful)
+    }
+
     /// Whether nothing of any job is open any more.
     pub(super) fn is_idle(&self) -> bool {
         self.jobs.iter().flatten().all(|(_, job)| job.is_done())
@@ -47,7 +88,15 @@ impl Core {
     pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {
         self.job(id)?;
         self.scheduler.remove(id);
-        self.jobs[id.index()].take().map(|(_, job)| job)
+        let (_, job) = self.jobs[id.index()].take()?;
+        if let Some(state) = &job.state {
+            for place in &mut self.seats {
+                if let Seat::Taken(worker) = place {
+                    worker.forget(state.key);
+                }
+            }
+        }
+        Some(job)
     }
 
     pub(in crate::driver) fn abandon(&mut self, id: JobId) {
@@ -59,12 +108,14 @@ impl Core {
         }
     }
 
-    pub(super) fn settle_failed(&mut self, task: TaskId, error: TaskError) -> bool {
+    pub(super) fn settle_failed(&mut self, task: TaskId, error: &TaskError) -> bool {
         let job = job_of(&mut self.jobs, task.job);
         let Some(job) = job.filter(|job| !job.is_settled(task.item)) else {
             return false;
         };
-        job.failed(task.item, error);
+        for item in job.items_of(task.item) {
+            job.failed(item, error.clone());
+        }
         self.conclude(task.job)
     }
 
@@ -74,10 +125,21 @@ impl Core {
             return false;
         };
         self.to_wake.append(&mut job.wakers);
-        if job.abandoned {
+        if let Some(callback) = job.callback.take() {
+            let job = self.take(id);
+            self.to_call.extend(job.map(|job| (callback, job)));
+        } else if job.abandoned {
             drop(self.take(id));
         }
         true
+    }
+
+    /// Has `callback` called with a job when it is done. Whether it is.
+    pub(in crate::driver) fn call_when_done(&mut self, id: JobId, callback: Callback) -> bool {
+        if let Some(job) = job_of(&mut self.jobs, id) {
+            job.callback = Some(callback);
+        }
+        self.conclude(id)
     }
 
     /// Has a waker woken when a job is done, instead of those before it: a job has one owner.
@@ -90,31 +152,30 @@ impl Core {
 
     /// Whether somebody awaits a job.
     pub(in crate::driver) fn is_awaited(&self) -> bool {
-        self.jobs
-            .iter()
-            .flatten()
-            .any(|(_, job)| !job.wakers.is_empty())
+        self.jobs.iter().flatten().any(|(_, job)| job.is_awaited())
     }
 
-    pub(in crate::driver) fn has_wakers(&self) -> bool {
-        !self.to_wake.is_empty()
+    pub(in crate::driver) fn has_listeners(&self) -> bool {
+        !self.to_wake.is_empty() || !self.to_call.is_empty()
     }
 
-    pub(in crate::driver) fn take_wakers(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.to_wake)
+    /// Those who are to hear of jobs that are done.
+    pub(in crate::driver) fn take_listeners(&mut self) -> (Vec<Waker>, Vec<Call>) {
+        (
+            std::mem::take(&mut self.to_wake),
+            std::mem::take(&mut self.to_call),
+        )
     }
 
     pub(super) fn fail_all(&mut self, error: &TaskError) {
-        for place in &mut self.jobs {
-            let Some((id, job)) = place else { continue };
+        let ids: Vec<JobId> = self.jobs.iter().flatten().map(|(id, _)| *id).collect();
+        for id in ids {
             // What is not with a worker is not to be sent; what is, is not to be counted.
-            self.scheduler.forget_queued(*id);
-            job.fail_open_but(error, &[]);
-            self.to_wake.append(&mut job.wakers);
-            if job.abandoned {
-                self.scheduler.remove(*id);
-                *place = None;
+            self.scheduler.forget_queued(id);
+            if let Some(job) = job_of(&mut self.jobs, id) {
+                job.fail_open_but(error, &[]);
             }
+            self.conclude(id);
         }
     }
 }

@@ -17,6 +17,7 @@ mod limits;
 mod seats;
 mod sending;
 
+use std::sync::Arc;
 use std::task::Waker;
 
 use multiproc_process::function::FunctionRef;
@@ -28,7 +29,8 @@ use super::worker::{Corpse, Mark};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::scheduler::{JobId, Scheduler, TaskId};
-pub(crate) use limits::Limits;
+use crate::settings::Settings;
+pub(super) use jobs::Call;
 use seats::Seat;
 
 /// Whether a pool takes tasks.
@@ -53,7 +55,6 @@ pub(crate) struct Core {
     corpses: Vec<Corpse>,
     functions: Vec<Vec<u8>>,
     phase: Phase,
-    name: String,
     /// How many workers were ever started.
     started: u64,
     /// How many in a row ended before they were ready.
@@ -66,7 +67,16 @@ pub(crate) struct Core {
     /// The pool's own thread sleeps, until then at the latest.
     pub(super) watching: bool,
     pub(super) alarm: Deadline,
-    limits: Limits,
+    settings: Arc<Settings>,
+    /// How many workers there are to be.
+    target: usize,
+    /// Some task has a limit in time, or some worker.
+    timed: bool,
+    next_key: u32,
+    /// What the first finalizer that went wrong has said.
+    finalizer_failed: Option<String>,
+    /// What is to be called with jobs that are done.
+    to_call: Vec<Call>,
     /// Those who awaited jobs that are done.
     to_wake: Vec<Waker>,
     /// Tasks whose worker is being ended for their sake, and what is to be said of them.
@@ -74,17 +84,16 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(workers: usize, name: String, limits: Limits) -> Core {
+    pub(super) fn new(workers: usize, settings: Arc<Settings>) -> Core {
         Core {
             scheduler: Scheduler::new(workers),
             jobs: Vec::new(),
             seats: (0..workers)
-                .map(|_| Seat::Vacant(Deadline::now()))
+                .map(|_| Core::empty(settings.on_demand))
                 .collect(),
             corpses: Vec::new(),
             functions: Vec::new(),
             phase: Phase::Open,
-            name,
             started: 0,
             failed_starts: 0,
             driven: false,
@@ -92,7 +101,12 @@ impl Core {
             followers: 0,
             watching: false,
             alarm: Deadline::NEVER,
-            limits,
+            target: workers,
+            timed: settings.idle_timeout.is_some(),
+            settings,
+            next_key: 0,
+            finalizer_failed: None,
+            to_call: Vec::new(),
             to_wake: Vec::new(),
             condemned: Vec::new(),
         }
@@ -100,6 +114,17 @@ impl Core {
 
     pub(crate) fn phase(&self) -> Phase {
         self.phase.clone()
+    }
+
+    /// Whether what there is to do is to be done.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closed)
+    }
+
+    /// A number for what the tasks of a call have in common.
+    pub(super) fn new_key(&mut self) -> u32 {
+        self.next_key = self.next_key.wrapping_add(1);
+        self.next_key
     }
 
     pub(super) fn add_function(&mut self, reference: &FunctionRef) -> Result<u32, TaskError> {
@@ -136,6 +161,7 @@ impl Core {
             }
         }
         self.enforce();
+        self.dismiss_retired();
         self.relieve();
         self.scheduler.try_again();
         done |= self.dispatch();
@@ -148,7 +174,10 @@ impl Core {
                 worker.publish();
             }
         }
-        if self.limits.task.is_some() && self.watching && self.next_limit() < self.alarm {
+        if self.summon() {
+            driver.attract_attention();
+        }
+        if self.timed && self.watching && self.next_limit() < self.alarm {
             driver.attract_attention();
         }
         done

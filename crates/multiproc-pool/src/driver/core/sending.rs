@@ -3,7 +3,7 @@
 use multiproc_sys::clock::Deadline;
 
 use super::jobs::job_of;
-use super::{Core, Phase, Seat};
+use super::{Core, Seat};
 use crate::driver::worker::Push;
 
 impl Core {
@@ -11,7 +11,7 @@ impl Core {
     /// since one could not be sent.
     pub(super) fn dispatch(&mut self) -> bool {
         let mut done = false;
-        if !matches!(self.phase, Phase::Open | Phase::Closed) {
+        if !self.goes_on() {
             return done;
         }
         for (seat, place) in self.seats.iter_mut().enumerate() {
@@ -32,14 +32,20 @@ impl Core {
                 continue;
             };
             let function = &self.functions[job.function as usize];
-            let (argument, handles) = job.argument(task.item);
+            let payload = job.payload(task.item);
+            let count = self.scheduler.count(seat);
             // Handles behind a task that runs would be open, in flight, for as long as it does; and it may
             // be what waits for them to be closed.
-            if handles.is_some() && self.scheduler.count(seat) > 0 {
+            let waits = payload.handles.is_some() && count > 0;
+            let enough = self
+                .settings
+                .max_tasks
+                .is_some_and(|most| worker.finished() + count as u64 >= most);
+            if waits || enough {
                 self.scheduler.full(seat);
                 continue;
             }
-            match worker.push(job.function, function, (argument, handles)) {
+            match worker.push(job.function, function, job.state.as_ref(), &payload) {
                 Push::Sent(mark) => {
                     self.scheduler.sent(seat, task, mark);
                     if self.scheduler.count(seat) == 1 {
@@ -51,7 +57,7 @@ impl Core {
                 Push::Full => self.scheduler.full(seat),
                 Push::Failed(error) => {
                     self.scheduler.dropped(task);
-                    done |= self.settle_failed(task, error);
+                    done |= self.settle_failed(task, &error);
                 }
             }
         }

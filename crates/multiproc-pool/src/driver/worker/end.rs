@@ -7,9 +7,10 @@ use multiproc_process::{ExitStatus, Process};
 use multiproc_shm::ring::{Position, Producer};
 use multiproc_shm::{Block, Lane};
 use multiproc_sys::robust::OWNER_DIED;
+use multiproc_sys::signal::ABORT;
 use multiproc_wire::Panic;
 
-use super::Worker;
+use super::{Retired, Worker};
 use crate::error::TaskError;
 
 impl Worker {
@@ -36,11 +37,11 @@ impl Worker {
         let _killed = self.process.kill();
     }
 
-    /// The worker is dead: what is known of its end. One that was `expected` to end is left to do so.
-    pub(in crate::driver) fn end(self, expected: bool) -> End {
+    /// The worker is dead: what is known of its end. One that was told to end is left to do so.
+    pub(in crate::driver) fn end(self) -> End {
         // Before it is killed below, which is not what it died of.
         let status = self.process.early_exit_status();
-        if !expected {
+        if !self.dismissed {
             // Its thread is gone; whatever else is left of it, and its group, is no use.
             self.kill();
         }
@@ -50,6 +51,8 @@ impl Worker {
             status: status.unwrap_or(ExitStatus::UNKNOWN),
             panic,
             distrusted: self.distrusted,
+            was_dismissed: self.dismissed,
+            was_idle: self.retired == Some(Retired::Idle),
             was_ready: self.ready,
             tasks: self.tasks,
             corpse: Corpse {
@@ -66,6 +69,10 @@ pub(in crate::driver) struct End {
     status: ExitStatus,
     panic: Option<Panic>,
     distrusted: Option<String>,
+    /// It was told to end.
+    pub(in crate::driver) was_dismissed: bool,
+    /// It was told to because it had nothing to do.
+    pub(in crate::driver) was_idle: bool,
     pub(in crate::driver) was_ready: bool,
     tasks: Producer<Block>,
     pub(in crate::driver) corpse: Corpse,
@@ -77,8 +84,13 @@ impl End {
         !self.tasks.revoke(position)
     }
 
+    /// Whether it was a signal that ended the worker, other than one it sends itself: to abort.
+    pub(in crate::driver) fn was_signalled(&self) -> bool {
+        self.status.signal().is_some_and(|signal| signal != ABORT)
+    }
+
     /// What is said of the task that it ran.
-    pub(in crate::driver) fn error(&self, task: usize) -> TaskError {
+    pub(in crate::driver) fn error(&self, task: usize, attempts: u32) -> TaskError {
         // Where panics unwind, a task's is caught and told of in its answer: what ended the worker is then
         // its own.
         if let Some(panic) = self.panic.as_ref().filter(|_| cfg!(panic = "abort")) {
@@ -88,8 +100,13 @@ impl End {
             pid: self.pid,
             status: self.status,
             task,
-            attempts: 1,
+            attempts,
         }
+    }
+
+    /// What the worker said that it could not go on with.
+    pub(in crate::driver) fn panic(&self) -> Option<String> {
+        self.panic.as_ref().map(|panic| panic.message.clone())
     }
 
     /// What the worker died of.

@@ -1,5 +1,7 @@
 //! What a worker says, and whether that can be so.
 
+use std::ops::Range;
+
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Incoming, Link, decode};
 
@@ -7,12 +9,15 @@ use super::Worker;
 use crate::error::TaskError;
 use crate::job::{Handles, Job};
 use crate::protocol::{
-    ARGUMENTS_LOST, HANDLES, HANDLES_FRAME, PANICKED, READY, RESULT_HEADER, RESULT_LOST, RETURNED,
+    ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, HANDLES, HANDLES_FRAME, PANICKED, READY, RESULT_HEADER,
+    RESULT_LOST, RETURNED, TIRED,
 };
 
 /// What a worker has said.
 pub(in crate::driver) enum Heard<'a> {
     Ready,
+    /// It has more memory in use than it may.
+    Tired,
     Answer(Answer<'a>),
 }
 
@@ -56,8 +61,12 @@ impl Worker {
             self.ready = true;
             return Ok(Some(Heard::Ready));
         }
+        if kind == TIRED {
+            return Ok(Some(Heard::Tired));
+        }
         let odd = || "it said what no worker says".to_string();
-        if !matches!(kind, RETURNED | PANICKED | ARGUMENTS_LOST | RESULT_LOST) {
+        let chunk = const { RETURNED | CHUNK };
+        if !matches!(kind, RETURNED | PANICKED | ARGUMENTS_LOST | RESULT_LOST) && kind != chunk {
             return Err(odd());
         }
         let (ticket, body) = self
@@ -94,26 +103,73 @@ impl Answer<'_> {
         self.ticket
     }
 
+    pub(in crate::driver) fn is_panic(&self) -> bool {
+        self.kind == PANICKED
+    }
+
     /// Settles the task.
-    pub(in crate::driver) fn deliver(self, job: &mut Job, item: usize) {
-        let text = || String::from_utf8_lossy(self.body).into_owned();
-        let error = match self.kind {
-            RETURNED => match self.handles {
-                Ok(handles) => {
-                    let body = self.body;
-                    job.returned(item, handles, |results| results.extend_from_slice(body));
-                    return;
+    pub(in crate::driver) fn deliver(self, job: &mut Job, task: usize) {
+        let items = job.items_of(task);
+        if self.kind & CHUNK != 0 {
+            return self.deliver_each(job, items);
+        }
+        match self.handles {
+            Ok(handles) if items.len() == 1 => {
+                settle(job, items.start, self.kind, self.body, handles);
+            }
+            Ok(_) if self.kind != RETURNED => {
+                for item in items {
+                    settle(job, item, self.kind, self.body, Handles::new());
                 }
-                Err(why) => TaskError::ResultLost(why),
-            },
-            PANICKED => match decode(self.body, Vec::new()) {
-                Ok(panic) => TaskError::Panicked(panic),
-                Err(error) => TaskError::Decode(error),
-            },
-            ARGUMENTS_LOST => TaskError::ArgumentsLost(text()),
-            _ => TaskError::ResultLost(text()),
+            }
+            Ok(_) => fail(job, items, "it came for one item only"),
+            Err(why) => fail(job, items, &why),
+        }
+    }
+
+    /// Settles each item of a task of several.
+    fn deliver_each(self, job: &mut Job, items: Range<usize>) {
+        let mut handles = match self.handles {
+            Ok(handles) => handles.into_iter(),
+            Err(why) => return fail(job, items, &why),
         };
-        job.failed(item, error);
+        let mut rest = self.body;
+        for item in items.clone() {
+            let found = rest.split_first_chunk::<CHUNK_HEADER>().and_then(
+                |([kind, own, length @ ..], rest)| {
+                    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+                    let (body, rest) = rest.split_at_checked(length)?;
+                    let own: Handles = handles.by_ref().take(usize::from(*own)).collect();
+                    Some((u16::from(*kind), own, body, rest))
+                },
+            );
+            let Some((kind, own, body, behind)) = found else {
+                return fail(job, item..items.end, "it came for fewer items");
+            };
+            settle(job, item, kind, body, own);
+            rest = behind;
+        }
+    }
+}
+
+/// Settles an item as the worker says.
+fn settle(job: &mut Job, item: usize, kind: u16, body: &[u8], handles: Handles) {
+    let text = || String::from_utf8_lossy(body).into_owned();
+    let error = match kind {
+        RETURNED => return job.returned(item, handles, |results| results.extend_from_slice(body)),
+        PANICKED => match decode(body, Vec::new()) {
+            Ok(panic) => TaskError::Panicked(panic),
+            Err(error) => TaskError::Decode(error),
+        },
+        ARGUMENTS_LOST => TaskError::ArgumentsLost(text()),
+        _ => TaskError::ResultLost(text()),
+    };
+    job.failed(item, error);
+}
+
+fn fail(job: &mut Job, items: Range<usize>, why: &str) {
+    for item in items {
+        job.failed(item, TaskError::ResultLost(why.to_string()));
     }
 }
 

@@ -33,6 +33,17 @@ pub(crate) struct Mark {
     handles: bool,
 }
 
+/// Why a worker is to end that could go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retired {
+    /// It has done enough, or takes too much memory.
+    Spent,
+    /// It is one too many.
+    Surplus,
+    /// There is nothing to do.
+    Idle,
+}
+
 /// A worker and this end of all that leads to it.
 pub(super) struct Worker {
     process: Process,
@@ -47,6 +58,9 @@ pub(super) struct Worker {
     partial: Option<Outgoing<Vec<u8>>>,
     /// Whether the worker knows the function of that number.
     known: Vec<bool>,
+    /// What the worker was told that tasks have in common, and what of it it is to forget.
+    states: Vec<u32>,
+    forgotten: Vec<u32>,
     next_ticket: u32,
     /// Until when it is to have begun.
     ready_by: Deadline,
@@ -54,21 +68,46 @@ pub(super) struct Worker {
     waiting: Option<(u32, Deadline)>,
     ready: bool,
     dismissed: bool,
+    /// It is to be given nothing more, and dismissed when it has nothing left.
+    retired: Option<Retired>,
+    /// How many tasks it has finished.
+    finished: u64,
+    /// It has nothing to do, and is kept until then.
+    idle_until: Deadline,
     /// Up to that ticket there are handles of tasks that were taken back, of which the worker is to be told.
     discard: Option<u32>,
     /// When it began what it has, or said something last.
     since: Deadline,
     /// Why it is not listened to any more.
     distrusted: Option<String>,
-    /// Its oldest task, and until when that is to be finished.
-    limit: Option<(u32, Deadline)>,
+    /// Its oldest task, and since when it is that.
+    oldest: Option<(u32, Deadline)>,
     /// It was asked to end, and will be killed then.
     ending: Option<Deadline>,
 }
 
 impl Worker {
+    /// Whether it is to be given nothing more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.dismissed
+            || self.retired.is_some()
+            || self.distrusted.is_some()
+            || self.ending.is_some()
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    /// A task is finished: how many are.
+    pub(super) fn count(&mut self) -> u64 {
+        self.finished += 1;
+        self.finished
+    }
+
+    /// How many tasks it has finished.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished
     }
 
     pub(super) fn has_started(&self, mark: Mark) -> bool {

@@ -2,14 +2,16 @@
 
 use std::io::ErrorKind;
 
-use multiproc_shm::ring::{Outgoing, PushError};
+use multiproc_shm::ring::{Outgoing, Position, PushError};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Frame;
 
 use super::{Mark, Worker};
 use crate::error::TaskError;
-use crate::job::Handles;
-use crate::protocol::{ANNOUNCE, DISCARD, EXIT, HANDLES, HANDLES_FRAME, PING, TASK, TASK_HEADER};
+use crate::job::{Handles, MAX_BYTES, Payload, State};
+use crate::protocol::{
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, TASK,
+};
 
 /// Whether a task was sent.
 pub(in crate::driver) enum Push {
@@ -20,15 +22,16 @@ pub(in crate::driver) enum Push {
 }
 
 impl Worker {
-    /// Puts a task into the worker's ring, preceded by its function if the worker does not know it.
+    /// Puts a task into the worker's ring, preceded by what the worker does not know yet: its function, and
+    /// what it has in common with the other tasks of its call.
     pub(in crate::driver) fn push(
         &mut self,
         function: u32,
         announcement: &[u8],
-        (argument, handles): (&[u8], Option<&Handles>),
+        state: Option<&State>,
+        payload: &Payload<'_>,
     ) -> Push {
-        let leaving = self.dismissed || self.distrusted.is_some() || self.ending.is_some();
-        if self.partial.is_some() || leaving {
+        if self.partial.is_some() || self.is_leaving() {
             return Push::Full;
         }
         if self.known.get(function as usize) != Some(&true) {
@@ -39,16 +42,57 @@ impl Worker {
             self.known.resize(self.known.len().max(known), false);
             self.known[function as usize] = true;
         }
-        let ticket = self.next_ticket.to_le_bytes();
+        if let Some(state) = state.filter(|state| !self.states.contains(&state.key)) {
+            let key = state.key.to_le_bytes();
+            let handles = Some(&state.handles).filter(|handles| !handles.is_empty());
+            if let Err(stop) = self.put(&[&key, &state.bytes], PREPARE, handles) {
+                return stop;
+            }
+            self.states.push(state.key);
+            if self.partial.is_some() {
+                return Push::Full;
+            }
+        }
         let number = function.to_le_bytes();
-        let length = TASK_HEADER + argument.len();
-        let mut tag = TASK;
+        let ticket = self.next_ticket;
+        let position = if payload.ends.is_empty() {
+            self.put(&[&number, payload.bytes], TASK, payload.handles)
+        } else {
+            match lengths(payload) {
+                Some(lengths) => self.put(&[&number, &lengths, payload.bytes], TASK | CHUNK, None),
+                None => {
+                    return Push::Failed(TaskError::TooLarge {
+                        length: payload.bytes.len(),
+                        limit: MAX_BYTES,
+                    });
+                }
+            }
+        };
+        match position {
+            Ok(position) => Push::Sent(Mark {
+                ticket,
+                position,
+                handles: payload.handles.is_some(),
+            }),
+            Err(stop) => stop,
+        }
+    }
+
+    /// Puts a message into the ring, or a first part of it, behind the next ticket, its handles going before.
+    fn put(
+        &mut self,
+        parts: &[&[u8]],
+        mut tag: u16,
+        handles: Option<&Handles>,
+    ) -> Result<Position, Push> {
+        let ticket = self.next_ticket.to_le_bytes();
+        let length = ticket.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         if let Some(handles) = handles {
             // Room first: handles that were sent cannot be taken back.
             match self.tasks.has_room(length.min(self.tasks.max_len())) {
                 Ok(true) => {}
-                Ok(false) => return Push::Full,
-                Err(corrupt) => return self.refused(PushError::Corrupt(corrupt)),
+                Ok(false) => return Err(Push::Full),
+                Err(corrupt) => return Err(self.refused(PushError::Corrupt(corrupt))),
             }
             let frame = Frame {
                 kind: HANDLES_FRAME,
@@ -64,41 +108,36 @@ impl Worker {
                         ErrorKind::TimedOut | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
                     ) =>
                 {
-                    return Push::Full;
+                    return Err(Push::Full);
                 }
                 Err(error) => {
                     let why = format!("its handles cannot be sent: {error}");
-                    return Push::Failed(TaskError::ArgumentsLost(why));
+                    return Err(Push::Failed(TaskError::ArgumentsLost(why)));
                 }
             }
             tag |= HANDLES;
         }
         let position = if length <= self.tasks.max_len() {
-            match self.tasks.push(&[&ticket, &number, argument], tag) {
-                Ok(position) => position,
-                Err(error) => return self.refused(error),
-            }
+            let pushed = match *parts {
+                [one, two] => self.tasks.push(&[&ticket, one, two], tag),
+                [one, two, three] => self.tasks.push(&[&ticket, one, two, three], tag),
+                _ => self.tasks.push(&[&ticket, &parts.concat()], tag),
+            };
+            pushed.map_err(|error| self.refused(error))?
         } else {
-            let mut outgoing = Outgoing::new([&ticket, &number, argument].concat(), tag);
-            let whole = match outgoing.push(&mut self.tasks) {
-                Ok(whole) => whole,
-                Err(corrupt) => return self.refused(PushError::Corrupt(corrupt)),
-            };
-            let Some(position) = outgoing.position() else {
-                return Push::Full;
-            };
+            let whole = [&ticket, &*parts.concat()].concat();
+            let mut outgoing = Outgoing::new(whole, tag);
+            let whole = outgoing
+                .push(&mut self.tasks)
+                .map_err(|corrupt| self.refused(PushError::Corrupt(corrupt)))?;
+            let position = outgoing.position().ok_or(Push::Full)?;
             if !whole {
                 self.partial = Some(outgoing);
             }
             position
         };
-        let mark = Mark {
-            ticket: self.next_ticket,
-            position,
-            handles: handles.is_some(),
-        };
         self.next_ticket = self.next_ticket.wrapping_add(1);
-        Push::Sent(mark)
+        Ok(position)
     }
 
     fn refused(&mut self, error: PushError) -> Push {
@@ -137,8 +176,23 @@ impl Worker {
         {
             self.discard = None;
         }
+        while let Some(key) = self.forgotten.last()
+            && self.partial.is_none()
+            && self.tasks.push(&[&key.to_le_bytes()], FORGET).is_ok()
+        {
+            self.forgotten.pop();
+        }
         if self.tasks.publish() {
             self.tasks.wake_consumer();
+        }
+    }
+
+    /// What tasks had in common is not needed any more.
+    pub(in crate::driver) fn forget(&mut self, key: u32) {
+        if let Some(place) = self.states.iter().position(|known| *known == key) {
+            self.states.swap_remove(place);
+            self.forgotten.push(key);
+            self.publish();
         }
     }
 
@@ -181,4 +235,20 @@ impl Worker {
         }
         park.sleep
     }
+}
+
+/// How many items there are, and how long each is; `None` where they are more than is sent.
+fn lengths(payload: &Payload<'_>) -> Option<Vec<u8>> {
+    if payload.bytes.len() > MAX_BYTES.saturating_sub(4 * (payload.ends.len() + 2)) {
+        return None;
+    }
+    let number = |number: usize| u32::try_from(number).ok().map(u32::to_le_bytes);
+    let mut lengths = Vec::with_capacity(4 * (payload.ends.len() + 1));
+    lengths.extend(number(payload.ends.len())?);
+    let mut start = payload.base;
+    for end in payload.ends {
+        lengths.extend(number(end - start)?);
+        start = *end;
+    }
+    Some(lengths)
 }

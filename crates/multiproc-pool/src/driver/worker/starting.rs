@@ -22,6 +22,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 impl Worker {
     pub(in crate::driver) fn start(driver: &Driver, name: String) -> Result<Worker, Error> {
+        let settings = &driver.settings;
         let lane = Lane::create(RING)?;
         let unusable = |error| Error::new(Kind::Io(std::io::Error::other(error)));
         let (tasks, results) = lane.parent().map_err(unusable)?;
@@ -30,13 +31,21 @@ impl Worker {
             lane: lane.clone(),
             bells: driver.bells.clone(),
             link: worker::travelling(theirs),
-            initializer: driver.initializer.clone(),
+            initializer: settings.initializer.clone(),
+            finalizer: settings.finalizer.clone(),
+            max_memory: settings.max_memory,
         };
-        let process = Process::builder()
+        let mut builder = Process::builder()
             .name(name)
             .daemon(true)
-            .print_panics(false)
-            .spawn(worker::run, setup)?;
+            .print_panics(false);
+        if let Some(niceness) = settings.niceness {
+            builder = builder.niceness(niceness);
+        }
+        if let Some(cpus) = &settings.affinity {
+            builder = builder.affinity(cpus.iter().copied());
+        }
+        let process = builder.spawn(worker::run, setup)?;
         let reaped = Arc::new(AtomicBool::new(false));
         let end = {
             let reaped = Arc::clone(&reaped);
@@ -63,15 +72,20 @@ impl Worker {
             incoming: Assembler::default(),
             partial: None,
             known: Vec::new(),
+            states: Vec::new(),
+            forgotten: Vec::new(),
             next_ticket: 0,
             ready_by: Deadline::after(START_LIMIT),
             waiting: None,
             ready: false,
             dismissed: false,
+            retired: None,
+            finished: 0,
+            idle_until: Deadline::NEVER,
             discard: None,
             since: Deadline::now(),
             distrusted: None,
-            limit: None,
+            oldest: None,
             ending: None,
         })
     }

@@ -1,10 +1,12 @@
 //! How long a worker takes: to look at a task, to finish it, to end.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 
-use super::{Mark, Worker};
+use super::{Mark, Retired, Worker};
+use crate::protocol::asked_mark;
 
 /// So long a worker may take to start a task while another has none. Waking up takes some ten microseconds
 /// where a processor is free, and some milliseconds where others want it too.
@@ -38,6 +40,7 @@ impl Worker {
     /// The worker begins with something after having had nothing.
     pub(in crate::driver) fn begins(&mut self) {
         self.since = Deadline::now();
+        self.idle_until = Deadline::NEVER;
     }
 
     /// The worker has finished so many tasks since it began, or was asked last: how long each took.
@@ -47,16 +50,54 @@ impl Worker {
         now.since(before) / tasks.max(1)
     }
 
-    /// Until when the task, its oldest, is to be finished: so long after it was first asked.
-    pub(in crate::driver) fn limit_of(&mut self, mark: Mark, allowed: Duration) -> Deadline {
-        match self.limit {
-            Some((ticket, until)) if ticket == mark.ticket => until,
+    /// Since when the task is its oldest, as far as anybody has asked.
+    pub(in crate::driver) fn oldest_since(&mut self, mark: Mark) -> Deadline {
+        match self.oldest {
+            Some((ticket, since)) if ticket == mark.ticket => since,
             _ => {
-                let until = Deadline::after(allowed);
-                self.limit = Some((mark.ticket, until));
-                until
+                let now = Deadline::now();
+                self.oldest = Some((mark.ticket, now));
+                now
             }
         }
+    }
+
+    /// The worker has nothing to do any more, and is kept for so long.
+    pub(in crate::driver) fn rests(&mut self, kept: Option<Duration>) {
+        self.idle_until = Deadline::after_option(kept);
+    }
+
+    /// Until when the worker is kept, if it has nothing to do before.
+    pub(in crate::driver) fn kept_until(&self) -> Deadline {
+        match self.is_leaving() {
+            true => Deadline::NEVER,
+            false => self.idle_until,
+        }
+    }
+
+    /// Has the worker end when it has done what it has.
+    pub(in crate::driver) fn retire(&mut self, why: Retired) {
+        if why == Retired::Surplus {
+            self.retired = Some(why);
+        }
+        self.retired.get_or_insert(why);
+    }
+
+    pub(in crate::driver) fn is_retired(&self) -> bool {
+        self.retired.is_some()
+    }
+
+    /// Whether another is to follow it.
+    pub(in crate::driver) fn is_surplus(&self) -> bool {
+        self.retired == Some(Retired::Surplus)
+    }
+
+    /// Asks the task, which is its oldest, to stop.
+    pub(in crate::driver) fn ask_to_stop(&self, mark: Mark) {
+        // Relaxed: it says nothing of anything else.
+        self.lane
+            .asked()
+            .store(asked_mark(mark.ticket), Ordering::Relaxed);
     }
 
     /// Asks the worker to end, and has it killed if it has not by then.

@@ -1,0 +1,92 @@
+//! What the parent is told of a task.
+
+use multiproc_shm::ring::Outgoing;
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::futex;
+use multiproc_wire::{Failure, Frame, Handoff};
+
+use super::{Worker, ring_both};
+use crate::job::{Handles, MAX_BYTES, MAX_HANDLES};
+use crate::protocol::{CALLER, HANDLES, HANDLES_FRAME, RESULT_LOST};
+
+impl Worker {
+    /// Tells what became of a task, with what is handed over by it.
+    pub(super) fn answer(
+        &mut self,
+        kind: u16,
+        ticket: [u8; 4],
+        result: &[u8],
+        handoffs: Vec<Handoff>,
+    ) -> Result<(), Failure> {
+        if result.len() > MAX_BYTES {
+            let why = format!(
+                "it takes {} bytes, and {MAX_BYTES} is the limit",
+                result.len()
+            );
+            return self.put(RESULT_LOST, &ticket, why.as_bytes());
+        }
+        if handoffs.iter().all(Handoff::is_empty) {
+            return self.put(kind, &ticket, result);
+        }
+        let mut tag = kind;
+        let handles: Handles = handoffs
+            .iter()
+            .flat_map(|handoff| handoff.handles().iter().cloned())
+            .collect();
+        let count = handles.len();
+        if count > MAX_HANDLES {
+            let why = format!("it has {count} handles in it, and {MAX_HANDLES} is the limit");
+            return self.put(RESULT_LOST, &ticket, why.as_bytes());
+        }
+        if count > 0 {
+            tag |= HANDLES;
+            // There may be no room before the parent has taken what was sent earlier.
+            ring_both(&self.bells);
+            let frame = Frame {
+                kind: HANDLES_FRAME,
+                body: &ticket,
+                handles: &handles,
+            };
+            if let Err(error) = self.link.send(frame, Deadline::NEVER) {
+                return self.put(RESULT_LOST, &ticket, error.to_string().as_bytes());
+            }
+        }
+        self.put(tag, &ticket, result)?;
+        handoffs.into_iter().for_each(Handoff::sent);
+        Ok(())
+    }
+
+    /// Publishes one answer, and wakes whoever waits for it.
+    pub(super) fn put(&mut self, tag: u16, ticket: &[u8], body: &[u8]) -> Result<(), Failure> {
+        if ticket.len() + body.len() <= self.results.max_len()
+            && self.results.push(&[ticket, body], tag).is_ok()
+        {
+            return self.publish();
+        }
+        let mut outgoing = Outgoing::new([ticket, body].concat(), tag);
+        while !outgoing.push(&mut self.results)? {
+            self.publish()?;
+            let needed = outgoing.next_len(self.results.max_len());
+            let park = self.results.begin_park(needed);
+            if park.sleep {
+                ring_both(&self.bells);
+                futex::wait(
+                    self.results.word(),
+                    multiproc_shm::ring::PARKED,
+                    Deadline::NEVER,
+                );
+                self.results.end_park();
+            }
+        }
+        self.publish()
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the callers return it")]
+    pub(super) fn publish(&mut self) -> Result<(), Failure> {
+        // The parent sleeps on its bell, not on the ring.
+        let _parked: bool = self.results.publish();
+        // `publish` has passed the fence.
+        self.bells.ring_after_fence(CALLER);
+        Ok(())
+    }
+}
