@@ -1,7 +1,7 @@
 //! `ci`: all there is. What runs on a change runs here, and nowhere else.
 
 use crate::steps::{Outcome, Steps, cargo, has_tool, run as run_command};
-use crate::{loom, test, tidy};
+use crate::{bench, loom, test, tidy};
 
 pub(crate) fn run(steps: &mut Steps) {
     steps.run("fmt", || {
@@ -25,6 +25,7 @@ pub(crate) fn run(steps: &mut Steps) {
     tidy::run(steps);
     test::run(steps);
     loom::run(steps);
+    bench::run(steps, &["--check"]);
 }
 
 fn needs(tool: &str, component: &str) -> Outcome {

@@ -8,6 +8,7 @@
     reason = "a command-line tool talks to its user"
 )]
 
+mod bench;
 mod ci;
 mod examples;
 mod loom;
@@ -27,6 +28,7 @@ usage: cargo xtask VERB
   examples  each example, and whether it prints what it must
   tidy      rules of the tree that no compiler checks
   loom      the models of lock-free code
+  bench     the side-by-side benchmark; `bench --help` for its options, `--check` for whether it still runs
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["examples"] => examples::run(&mut steps),
         ["tidy"] => tidy::run(&mut steps),
         ["loom"] => loom::run(&mut steps),
+        ["bench", ref args @ ..] => bench::run(&mut steps, args),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -137,9 +137,11 @@ pub(super) fn readme_list(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// Every package takes the lints of the workspace.
+/// Every package takes the lints of the workspace, unless it is a workspace of its own.
 pub(super) fn lints(tree: &Tree) -> Vec<Finding> {
-    let takes = |file: &&File| file.text.contains("[lints]\nworkspace = true\n");
+    let takes = |file: &&File| {
+        file.text.contains("[lints]\nworkspace = true\n") || file.text.contains("\n[workspace]\n")
+    };
     let without = packages(tree).filter(|file| !takes(file));
     without
         .map(|file| format!("{}: lacks `[lints]` with `workspace = true`", file.path))
