@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use multiproc_sync::{Deadline, Held, LockTimeoutError, PoisonError, TryLockError};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::condition::{Guard, Release};
 use crate::element::Atomic;
-use crate::segment::{self, Contents, Segment};
+use crate::segment::{Contents, Received, Segment};
+use crate::shape::{Shape, ShapeError, product};
 use crate::tenure::Tenure;
 
 /// What a segment with an array in it says it is.
@@ -55,6 +56,7 @@ pub(crate) const KIND: u32 = 1;
 #[doc(alias = "multiprocessing.Array")]
 pub struct SharedArray<T> {
     segment: Arc<Segment>,
+    shape: Shape,
     element: PhantomData<fn() -> T>,
 }
 
@@ -70,28 +72,72 @@ impl<T: Zeroable> SharedArray<T> {
     pub fn zeroed(length: usize) -> io::Result<SharedArray<T>> {
         const { assert!(size_of::<T>() > 0, "elements of a shared array have a size") };
         let segment = Segment::create(Contents::of::<T>(KIND, length))?;
+        Ok(SharedArray::of(segment))
+    }
+
+    /// As [`zeroed`](Self::zeroed), with as many elements as the [shape](Self::shape) has.
+    ///
+    /// # Errors
+    /// As [`zeroed`](Self::zeroed); and where there are no dimensions.
+    ///
+    /// # Panics
+    /// If an element has no size.
+    pub fn with_shape(shape: &[usize]) -> io::Result<SharedArray<T>> {
+        let length = product(shape).ok_or_else(|| {
+            let why = format!("no array has the shape {shape:?}");
+            io::Error::new(io::ErrorKind::InvalidInput, why)
+        })?;
+        let array = SharedArray::zeroed(length)?;
         Ok(SharedArray {
-            segment,
-            element: PhantomData,
+            shape: Shape::new(shape, length).map_err(io::Error::other)?,
+            ..array
         })
     }
 }
 
 impl<T> SharedArray<T> {
-    /// One more handle to a segment that holds elements of `T`.
-    pub(crate) fn of(segment: &Arc<Segment>) -> SharedArray<T> {
+    /// A handle to a segment that holds elements of `T`.
+    pub(crate) fn of(segment: Arc<Segment>) -> SharedArray<T> {
         SharedArray {
-            segment: Arc::clone(segment),
+            shape: Shape::flat(segment.contents().length),
+            segment,
             element: PhantomData,
         }
     }
 
-    pub(crate) fn segment(&self) -> &Segment {
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
 
-    pub(crate) fn into_segment(self) -> Arc<Segment> {
-        self.segment
+    pub(crate) fn into_parts(self) -> (Arc<Segment>, Shape) {
+        (self.segment, self.shape)
+    }
+
+    /// The lengths of the dimensions in which this handle has the elements, row after row; the last is that
+    /// of neighbours in memory. One that is made without has one dimension. The shape travels with the handle,
+    /// and is that of the guard.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        self.shape.dimensions()
+    }
+
+    /// The handle with another shape. Other handles to the same elements keep theirs.
+    ///
+    /// ```
+    /// use multiproc_shm::SharedArray;
+    ///
+    /// let image = SharedArray::<u8>::with_shape(&[480, 640])?;
+    /// assert_eq!(image.reshape(&[480 * 640])?.shape(), [307_200]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ShapeError`] where it is that of an array of another length.
+    pub fn reshape(self, shape: &[usize]) -> Result<SharedArray<T>, ShapeError> {
+        Ok(SharedArray {
+            shape: Shape::new(shape, self.len())?,
+            ..self
+        })
     }
 
     /// How many elements there are.
@@ -149,8 +195,8 @@ impl<T: Pod> SharedArray<T> {
     /// If the calling thread holds the lock already, or 1,024 locks shared by processes.
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, PoisonError<ArrayGuard<'_, T>>> {
         match Tenure::take(&self.segment) {
-            Ok(tenure) => Ok(ArrayGuard::new(tenure)),
-            Err(error) => Err(error.map(ArrayGuard::new)),
+            Ok(tenure) => Ok(ArrayGuard::new(self, tenure)),
+            Err(error) => Err(error.map(|tenure| ArrayGuard::new(self, tenure))),
         }
     }
 
@@ -164,8 +210,10 @@ impl<T: Pod> SharedArray<T> {
     /// If the calling thread holds 1,024 locks shared by processes.
     pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, TryLockError<ArrayGuard<'_, T>>> {
         match Tenure::try_take(&self.segment) {
-            Ok(tenure) => Ok(ArrayGuard::new(tenure)),
-            Err(TryLockError::Poisoned(error)) => Err(error.map(ArrayGuard::new).into()),
+            Ok(tenure) => Ok(ArrayGuard::new(self, tenure)),
+            Err(TryLockError::Poisoned(error)) => {
+                Err(error.map(|tenure| ArrayGuard::new(self, tenure)).into())
+            }
             Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
         }
     }
@@ -182,8 +230,10 @@ impl<T: Pod> SharedArray<T> {
         timeout: Duration,
     ) -> Result<ArrayGuard<'_, T>, LockTimeoutError<ArrayGuard<'_, T>>> {
         match Tenure::take_until(&self.segment, Deadline::after(timeout)) {
-            Ok(tenure) => Ok(ArrayGuard::new(tenure)),
-            Err(LockTimeoutError::Poisoned(error)) => Err(error.map(ArrayGuard::new).into()),
+            Ok(tenure) => Ok(ArrayGuard::new(self, tenure)),
+            Err(LockTimeoutError::Poisoned(error)) => {
+                Err(error.map(|tenure| ArrayGuard::new(self, tenure)).into())
+            }
             Err(LockTimeoutError::TimedOut) => Err(LockTimeoutError::TimedOut),
         }
     }
@@ -206,7 +256,11 @@ impl<T: Pod> SharedArray<T> {
 impl<T> Clone for SharedArray<T> {
     /// One more handle to the same elements.
     fn clone(&self) -> SharedArray<T> {
-        SharedArray::of(&self.segment)
+        SharedArray {
+            segment: Arc::clone(&self.segment),
+            shape: self.shape.clone(),
+            element: PhantomData,
+        }
     }
 }
 
@@ -222,15 +276,18 @@ impl<T> fmt::Debug for SharedArray<T> {
 impl<T> Serialize for SharedArray<T> {
     /// One more handle, for the receiver of the message. An error in any other format.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        segment::serialize(&self.segment, serializer)
+        (self.segment.sent(), self.shape.sent()).serialize(serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for SharedArray<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let segment = segment::deserialize(deserializer, Contents::of::<T>(KIND, 0))?;
+        let (segment, shape) = <(Received, Option<Vec<usize>>)>::deserialize(deserializer)?;
+        let segment = segment.open(Contents::of::<T>(KIND, 0))?;
+        let length = segment.contents().length;
         Ok(SharedArray {
             segment,
+            shape: Shape::received(shape, length).map_err(de::Error::custom)?,
             element: PhantomData,
         })
     }
@@ -241,6 +298,7 @@ impl<'de, T> Deserialize<'de> for SharedArray<T> {
 pub struct ArrayGuard<'a, T> {
     first: *mut T,
     length: usize,
+    array: &'a SharedArray<T>,
     tenure: Tenure<'a>,
     elements: PhantomData<&'a mut [T]>,
 }
@@ -250,19 +308,25 @@ pub struct ArrayGuard<'a, T> {
 unsafe impl<T: Sync> Sync for ArrayGuard<'_, T> {}
 
 impl<'a, T> ArrayGuard<'a, T> {
-    /// The segment holds elements of `T`: it is that of a handle for them.
-    pub(crate) fn new(tenure: Tenure<'a>) -> ArrayGuard<'a, T> {
-        let segment = tenure.segment();
+    /// `tenure` is of the array's segment.
+    pub(crate) fn new(array: &'a SharedArray<T>, tenure: Tenure<'a>) -> ArrayGuard<'a, T> {
         ArrayGuard {
-            first: segment.base().cast(),
-            length: segment.contents().length,
+            first: array.segment.base().cast(),
+            length: array.len(),
+            array,
             tenure,
             elements: PhantomData,
         }
     }
 
-    pub(crate) fn into_tenure(self) -> Tenure<'a> {
-        self.tenure
+    pub(crate) fn into_parts(self) -> (&'a SharedArray<T>, Tenure<'a>) {
+        (self.array, self.tenure)
+    }
+
+    /// The [shape](SharedArray::shape) of the handle whose guard this is.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        self.array.shape()
     }
 }
 

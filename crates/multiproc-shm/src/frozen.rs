@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use multiproc_sync::PoisonError;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::array::{KIND, SharedArray};
-use crate::segment::Contents;
-use crate::segment::frozen::{self, FrozenSegment};
+use crate::segment::{Contents, FrozenSegment, Received};
+use crate::shape::Shape;
 
 /// An array in shared memory that nobody changes any more: a slice, without a lock, in every process.
 ///
@@ -36,6 +36,7 @@ use crate::segment::frozen::{self, FrozenSegment};
 /// and whatever way, and a handle that arrives is asked for that before it is mapped.
 pub struct FrozenArray<T> {
     segment: Arc<FrozenSegment>,
+    shape: Shape,
     element: PhantomData<fn() -> T>,
 }
 
@@ -54,6 +55,12 @@ impl<T: Pod> FrozenArray<T> {
 }
 
 impl<T> FrozenArray<T> {
+    /// The lengths of the dimensions, as those of the array that was frozen.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        self.shape.dimensions()
+    }
+
     /// Whether a process had died or panicked with the array's lock, in the moment before it was frozen.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
@@ -83,13 +90,14 @@ impl<T: Pod> SharedArray<T> {
                 why,
             });
         }
-        let frozen = self.into_segment().freeze();
-        let segment = frozen.map_err(|(segment, error)| FreezeError {
-            array: segment.map(|segment| SharedArray::of(&segment)),
+        let (segment, shape) = self.into_parts();
+        let segment = segment.freeze().map_err(|(segment, error)| FreezeError {
+            array: segment.map(SharedArray::of),
             why: Why::Memory(error),
         })?;
         Ok(FrozenArray {
             segment,
+            shape,
             element: PhantomData,
         })
     }
@@ -117,7 +125,7 @@ impl Why {
 }
 
 impl<T> FreezeError<T> {
-    /// The array as it was. `None` in one case: its memory was frozen, and could not be mapped again.
+    /// The array as it was, in one dimension. `None` in one case: its memory was frozen, and could not be mapped again.
     #[must_use]
     pub fn into_array(self) -> Option<SharedArray<T>> {
         self.array
@@ -170,6 +178,7 @@ impl<T> Clone for FrozenArray<T> {
     fn clone(&self) -> FrozenArray<T> {
         FrozenArray {
             segment: Arc::clone(&self.segment),
+            shape: self.shape.clone(),
             element: PhantomData,
         }
     }
@@ -184,15 +193,18 @@ impl<T: Pod + fmt::Debug> fmt::Debug for FrozenArray<T> {
 impl<T> Serialize for FrozenArray<T> {
     /// One more handle, for the receiver of the message. An error in any other format.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        frozen::serialize(&self.segment, serializer)
+        (self.segment.sent(), self.shape.sent()).serialize(serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for FrozenArray<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let segment = frozen::deserialize(deserializer, Contents::of::<T>(KIND, 0))?;
+        let (segment, shape) = <(Received, Option<Vec<usize>>)>::deserialize(deserializer)?;
+        let segment = segment.open_frozen(Contents::of::<T>(KIND, 0))?;
+        let length = segment.contents().length;
         Ok(FrozenArray {
             segment,
+            shape: Shape::received(shape, length).map_err(de::Error::custom)?,
             element: PhantomData,
         })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::segment::{self, Contents, Segment};
+use crate::segment::{Contents, Received, Segment};
 
 /// What can live in a segment.
 ///
@@ -57,13 +57,14 @@ impl<P> Clone for Shared<P> {
 
 impl<P> Serialize for Shared<P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        segment::serialize(&self.segment, serializer)
+        self.segment.sent().serialize(serializer)
     }
 }
 
 impl<'de, P: Primitive> Deserialize<'de> for Shared<P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let segment = segment::deserialize(deserializer, Contents::of::<P>(P::KIND, 1))?;
+        let received = Received::deserialize(deserializer)?;
+        let segment: Arc<Segment> = received.open(Contents::of::<P>(P::KIND, 1))?;
         if segment.contents().length != 1 {
             return Err(de::Error::custom(
                 "the received segment holds another number of elements than expected",

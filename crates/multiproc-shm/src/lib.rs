@@ -19,6 +19,8 @@
 //! A process gone wild may spoil the *values* in memory shared with it. Lengths, offsets and everything
 //! else that others act on are kept privately by each process.
 //!
+//! The feature `ndarray` adds views of that crate to guards and frozen arrays, in the shape of the array.
+//!
 //! Under `--cfg loom` there is the ring alone: the models are of it, and real memory cannot hold modelled
 //! atomics.
 
@@ -66,7 +68,11 @@ mod segment;
 #[cfg(not(loom))]
 mod semaphore;
 #[cfg(not(loom))]
+mod shape;
+#[cfg(not(loom))]
 mod tenure;
+#[cfg(all(feature = "ndarray", not(loom)))]
+mod views;
 
 #[cfg(not(loom))]
 pub use array::{ArrayGuard, SharedArray};
@@ -106,3 +112,5 @@ pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(loom))]
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
+#[cfg(not(loom))]
+pub use shape::ShapeError;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::slice;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::array::{ArrayGuard, SharedArray};
 use crate::lending::{PieceError, PieceUse};
-use crate::segment::Segment;
 use crate::tenure::{NEVER, Tenure};
 
 impl<'a, T: Pod> ArrayGuard<'a, T> {
@@ -37,14 +35,14 @@ impl<'a, T: Pod> ArrayGuard<'a, T> {
     /// If `length` is 0.
     pub fn lend(self, length: usize) -> ArrayLoan<'a, T> {
         assert!(length > 0, "a piece of an array has an element at least");
-        let tenure = self.into_tenure();
+        let (array, tenure) = self.into_parts();
         let chunk = length as u64;
         let lending = tenure.segment().lending().begin(chunk);
         ArrayLoan {
+            array,
             tenure: Some(tenure),
             lending,
             chunk,
-            element: PhantomData,
         }
     }
 }
@@ -61,11 +59,11 @@ impl<'a, T: Pod> ArrayGuard<'a, T> {
 /// piece is free; none can be taken any more.
 #[must_use = "the array is locked until this is dropped"]
 pub struct ArrayLoan<'a, T> {
+    array: &'a SharedArray<T>,
     /// Taken by `finish` only.
     tenure: Option<Tenure<'a>>,
     lending: u64,
     chunk: u64,
-    element: PhantomData<fn() -> T>,
 }
 
 impl<'a, T> ArrayLoan<'a, T> {
@@ -73,7 +71,7 @@ impl<'a, T> ArrayLoan<'a, T> {
     #[must_use]
     pub fn pieces(&self) -> ArrayPieces<T> {
         ArrayPieces {
-            array: SharedArray::of(self.segment()),
+            array: self.array.clone(),
             lending: self.lending,
             chunk: self.chunk,
         }
@@ -107,13 +105,8 @@ impl<'a, T> ArrayLoan<'a, T> {
         }
     }
 
-    fn segment(&self) -> &'a Arc<Segment> {
-        let tenure = self.tenure.as_ref();
-        tenure.expect("a loan is finished once").segment()
-    }
-
     fn end(&mut self, deadline: Deadline) -> bool {
-        let ended = self.segment().lending().end(deadline);
+        let ended = self.array.segment().lending().end(deadline);
         assert!(ended || deadline != Deadline::NEVER, "{NEVER}");
         ended
     }
@@ -121,8 +114,8 @@ impl<'a, T> ArrayLoan<'a, T> {
     fn give_back(mut self) -> Result<ArrayGuard<'a, T>, PoisonError<ArrayGuard<'a, T>>> {
         let tenure = self.tenure.take().expect("a loan is finished once");
         match tenure.told() {
-            Ok(tenure) => Ok(ArrayGuard::new(tenure)),
-            Err(error) => Err(error.map(ArrayGuard::new)),
+            Ok(tenure) => Ok(ArrayGuard::new(self.array, tenure)),
+            Err(error) => Err(error.map(|tenure| ArrayGuard::new(self.array, tenure))),
         }
     }
 }

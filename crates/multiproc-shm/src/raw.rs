@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::element::Atomic;
 use crate::racing;
-use crate::segment::{self, Contents, Segment};
+use crate::segment::{Contents, Received, Segment};
 
 /// What a segment with such an array in it says it is.
 const KIND: u32 = 2;
@@ -201,13 +201,14 @@ impl<T> fmt::Debug for RawArray<T> {
 impl<T> Serialize for RawArray<T> {
     /// One more handle, for the receiver of the message. An error in any other format.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        segment::serialize(&self.segment, serializer)
+        self.segment.sent().serialize(serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for RawArray<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let segment = segment::deserialize(deserializer, Contents::of::<T>(KIND, 0))?;
+        let received = Received::deserialize(deserializer)?;
+        let segment = received.open(Contents::of::<T>(KIND, 0))?;
         Ok(RawArray {
             segment,
             element: PhantomData,

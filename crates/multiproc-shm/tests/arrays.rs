@@ -215,7 +215,8 @@ fn what_cannot_be_is_an_error() {
         json.to_string().contains("can only travel in a message"),
         "{json}"
     );
-    let json = serde_json::from_str::<SharedValue<u8>>(r#"{"handle":0,"id":[0,0]}"#).unwrap_err();
+    let json =
+        serde_json::from_str::<SharedValue<u8>>(r#"[{"handle":0,"id":[0,0]},null]"#).unwrap_err();
     assert!(
         json.to_string().contains("can only travel in a message"),
         "{json}"

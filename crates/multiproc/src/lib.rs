@@ -100,11 +100,12 @@
 //!
 //! # Features
 //!
-//! All are on by default; each works alone.
+//! All but `ndarray` are on by default; each works alone.
 //!
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`], [`Executor`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
+//! - `ndarray`: the guards of shared arrays, and frozen arrays, as views of the crate `ndarray`.
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`].
 //! - `connection`: [`Listener`], [`Client`], [`Connection`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,

@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Frozen};
-use serde::{Deserializer, Serializer, de};
 
 use super::layout::{Fields, SLOTS, WORDS};
 use super::registry::Registry;
-use super::{Contents, Segment, Words, put, take};
+use super::{Contents, Segment, Sent, Words};
 use crate::tenure::Tenure;
 
 /// Memory with a header and contents that never change.
@@ -72,7 +71,7 @@ impl Segment {
 }
 
 impl FrozenSegment {
-    fn open(handle: Arc<OwnedHandle>, id: [u64; 2]) -> io::Result<Arc<FrozenSegment>> {
+    pub(super) fn open(handle: Arc<OwnedHandle>, id: [u64; 2]) -> io::Result<Arc<FrozenSegment>> {
         if let Some(known) = MAPPED.get(id) {
             return Ok(known);
         }
@@ -91,6 +90,18 @@ impl FrozenSegment {
             id,
         };
         Ok(MAPPED.enter(id, segment.into()))
+    }
+
+    pub(crate) fn contents(&self) -> Contents {
+        self.contents
+    }
+
+    /// As it travels.
+    pub(crate) fn sent(&self) -> Sent<'_> {
+        Sent {
+            handle: &self.handle,
+            id: self.id,
+        }
     }
 
     /// The contents, at a multiple of their elements' alignment.
@@ -122,22 +133,4 @@ impl fmt::Debug for FrozenSegment {
             .field("contents", &self.contents)
             .finish_non_exhaustive()
     }
-}
-
-pub(crate) fn serialize<S: Serializer>(
-    segment: &FrozenSegment,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    put(&segment.handle, segment.id, serializer)
-}
-
-/// The segment, made sure to be frozen and to hold elements as `expected` says, of whatever length.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    expected: Contents,
-) -> Result<Arc<FrozenSegment>, D::Error> {
-    let (handle, id) = take(deserializer)?;
-    let segment = FrozenSegment::open(handle, id).map_err(de::Error::custom)?;
-    expected.check_received(segment.contents)?;
-    Ok(segment)
 }

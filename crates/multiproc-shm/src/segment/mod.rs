@@ -26,10 +26,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::lending::Lending;
 
-pub(crate) mod frozen;
+mod frozen;
 mod layout;
 mod registry;
 
+pub(crate) use frozen::FrozenSegment;
 pub(crate) use layout::{Contents, Slot, Words};
 use layout::{Fields, SLOTS, WORDS};
 use registry::Registry;
@@ -153,43 +154,65 @@ fn random_id() -> [u64; 2] {
     [(); 2].map(|()| RandomState::new().build_hasher().finish())
 }
 
-/// A segment as it travels: the index of its handle, and its id.
+impl Segment {
+    /// As it travels: one more handle, for the receiver of the message. An error in any other format.
+    pub(crate) fn sent(&self) -> Sent<'_> {
+        Sent {
+            handle: &self.handle,
+            id: self.id,
+        }
+    }
+}
+
+pub(crate) struct Sent<'a> {
+    handle: &'a Arc<OwnedHandle>,
+    id: [u64; 2],
+}
+
+impl Serialize for Sent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let handle = handoff::put(self.handle).map_err(ser::Error::custom)?;
+        let id = self.id;
+        Travelling { handle, id }.serialize(serializer)
+    }
+}
+
+/// The index of a segment's handle in the message, and the segment's id.
 #[derive(Serialize, Deserialize)]
 struct Travelling {
     handle: u32,
     id: [u64; 2],
 }
 
-fn put<S: Serializer>(
-    handle: &Arc<OwnedHandle>,
+/// What has arrived, and may or may not be a segment.
+pub(crate) struct Received {
+    handle: Arc<OwnedHandle>,
     id: [u64; 2],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let handle = handoff::put(handle).map_err(ser::Error::custom)?;
-    Travelling { handle, id }.serialize(serializer)
 }
 
-fn take<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<(Arc<OwnedHandle>, [u64; 2]), D::Error> {
-    let Travelling { handle, id } = Travelling::deserialize(deserializer)?;
-    Ok((handoff::take(handle).map_err(de::Error::custom)?, id))
+impl<'de> Deserialize<'de> for Received {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Travelling { handle, id } = Travelling::deserialize(deserializer)?;
+        let handle = handoff::take(handle).map_err(de::Error::custom)?;
+        Ok(Received { handle, id })
+    }
 }
 
-pub(crate) fn serialize<S: Serializer>(
-    segment: &Segment,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    put(&segment.handle, segment.id, serializer)
-}
+impl Received {
+    /// The segment, made sure to hold elements as `expected` says, of whatever length.
+    pub(crate) fn open<E: de::Error>(self, expected: Contents) -> Result<Arc<Segment>, E> {
+        let segment = Segment::open(self.handle, self.id).map_err(E::custom)?;
+        expected.check_received(segment.contents)?;
+        Ok(segment)
+    }
 
-/// The segment, made sure to hold elements as `expected` says, of whatever length.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    expected: Contents,
-) -> Result<Arc<Segment>, D::Error> {
-    let (handle, id) = take(deserializer)?;
-    let segment = Segment::open(handle, id).map_err(de::Error::custom)?;
-    expected.check_received(segment.contents)?;
-    Ok(segment)
+    /// As [`open`](Self::open), made sure to be frozen.
+    pub(crate) fn open_frozen<E: de::Error>(
+        self,
+        expected: Contents,
+    ) -> Result<Arc<FrozenSegment>, E> {
+        let segment = FrozenSegment::open(self.handle, self.id).map_err(E::custom)?;
+        expected.check_received(segment.contents())?;
+        Ok(segment)
+    }
 }
