@@ -65,6 +65,8 @@ pub enum TaskError {
     },
     /// Chunks of no items were asked for.
     NoChunk,
+    /// The array that was to be changed is poisoned: who changed it before did not finish.
+    Poisoned,
     /// The pool is the parent's, of which this process is a forked copy.
     Forked,
     /// The pool has given up: that many workers in a row ended before they were ready for a task.
@@ -147,6 +149,9 @@ impl fmt::Display for TaskError {
                 "the pool takes no more tasks for now: the {limit} it may have are not settled"
             ),
             TaskError::NoChunk => f.write_str("a chunk needs at least one item"),
+            TaskError::Poisoned => f.write_str(
+                "the array is poisoned: who changed it did not finish, and nobody has cleared that",
+            ),
             TaskError::Forked => f.write_str(
                 "the pool belongs to the process of which this one is a forked copy: make one here",
             ),

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::function::{LocateError, Place, ResolveError};
 
 /// A function that works on a state, and that another process can be asked for.
-pub struct Method<S, A, R> {
+pub struct Method<S: ?Sized, A, R> {
     call: fn(&mut S, A) -> R,
 }
 
-impl<S: 'static, A: 'static, R: 'static> Method<S, A, R> {
+impl<S: ?Sized + 'static, A: 'static, R: 'static> Method<S, A, R> {
     /// For this function.
     #[must_use]
     pub fn new(call: fn(&mut S, A) -> R) -> Method<S, A, R> {
@@ -50,7 +50,7 @@ impl<S: 'static, A: 'static, R: 'static> Method<S, A, R> {
     }
 }
 
-impl<S, A, R> fmt::Debug for Method<S, A, R> {
+impl<S: ?Sized, A, R> fmt::Debug for Method<S, A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Method")
             .field("type", &std::any::type_name::<fn(&mut S, A) -> R>())
@@ -58,7 +58,7 @@ impl<S, A, R> fmt::Debug for Method<S, A, R> {
     }
 }
 
-fn fingerprint<S: 'static, A: 'static, R: 'static>() -> u64 {
+fn fingerprint<S: ?Sized + 'static, A: 'static, R: 'static>() -> u64 {
     let mut hasher = DefaultHasher::new();
     TypeId::of::<fn(&mut S, A) -> R>().hash(&mut hasher);
     hasher.finish()

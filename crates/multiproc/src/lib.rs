@@ -38,6 +38,7 @@
 //! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
+//! | fill or change a large shared array with all workers, in place | [`Pool::for_each_chunk_mut`] |
 //! | submit tasks and see to it that they are finished, wait for some of many | [`Executor`], [`pool::wait`], [`pool::as_completed`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
 //! | let them all read what nobody changes any more | [`FrozenArray`] |

@@ -2,6 +2,7 @@
 
 mod apply;
 mod broadcast;
+mod chunks_mut;
 mod fold;
 mod imap;
 mod map;
