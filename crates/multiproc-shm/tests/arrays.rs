@@ -238,23 +238,6 @@ fn what_cannot_be_is_an_error() {
 }
 
 #[test]
-fn more_than_the_limit_on_file_size_is_an_error_and_no_signal() {
-    let oracle = oracle();
-    let limited = |()| {
-        let limit = libc::rlimit {
-            rlim_cur: 1 << 20,
-            rlim_max: 1 << 20,
-        };
-        // SAFETY: `limit` is live.
-        unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
-        SharedArray::<u8>::zeroed(2 << 20).unwrap_err().to_string()
-    };
-    let told = join(Process::spawn(limited, ()).unwrap());
-    assert!(told.contains("limit on file size"), "{told}");
-    oracle.finish();
-}
-
-#[test]
 #[should_panic(expected = "already")]
 fn taking_a_lock_twice_in_one_thread_panics_rather_than_hang() {
     let value = SharedValue::new(1).unwrap();

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::headroom;
-use crate::syscall::{check, restarting};
+use crate::syscall::check;
 
 /// Shared memory of `length` bytes, zeroed. Each page is there from the start, so that a full
 /// machine is an error here and not a fatal signal at a later write.
@@ -28,7 +28,7 @@ pub fn create(length: usize) -> io::Result<OwnedFd> {
     })?;
     // SAFETY: the descriptor was just made and belongs to nobody else.
     let memory = unsafe { OwnedFd::from_raw_fd(fd) };
-    reserve(&memory, size)?;
+    reserve(&memory, size, headroom::check)?;
     // SAFETY: the descriptor is open; the call takes no pointer.
     check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, SEALS) })?;
     Ok(memory)
@@ -37,20 +37,48 @@ pub fn create(length: usize) -> io::Result<OwnedFd> {
 /// Neither shorter nor longer for ever. The seal on sealing stays off so that a write seal can come.
 const SEALS: libc::c_int = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
 
-/// Reserved at a time, so that a reservation that the machine cannot meet is noticed before all of
-/// its memory is gone.
-const SLICE: libc::off_t = 64 << 20;
+/// Reserved between two looks at what is left, so that a reservation that the machine cannot meet is noticed
+/// before all of its memory is gone.
+const STRIDE: libc::off_t = 64 << 20;
+/// Reserved by one call, at most and at least. Where a signal interrupts it, the kernel undoes the whole of
+/// the call (6.18 goes on; older ones do not), and a program's timer may send one every millisecond, in which
+/// some three megabytes are reserved.
+const SLICE: libc::off_t = 4 << 20;
+const SLIVER: libc::off_t = 64 << 10;
 
-fn reserve(memory: &OwnedFd, size: libc::off_t) -> io::Result<()> {
-    let mut done = 0;
-    while done < size {
-        let slice = SLICE.min(size - done);
-        if done > 0 {
-            headroom::check(slice.cast_unsigned())?;
-        }
+/// Has the kernel find a page for every byte.
+pub(super) fn reserve(
+    memory: &OwnedFd,
+    size: libc::off_t,
+    look: impl Fn(u64) -> io::Result<()>,
+) -> io::Result<()> {
+    in_slices(size, look, |start, length| {
         // SAFETY: the descriptor is open; the call takes no pointer.
-        restarting(|| unsafe { libc::fallocate(memory.as_raw_fd(), 0, done, slice) })?;
-        done += slice;
+        check(unsafe { libc::fallocate(memory.as_raw_fd(), 0, start, length) }).map(drop)
+    })
+}
+
+fn in_slices(
+    size: libc::off_t,
+    look: impl Fn(u64) -> io::Result<()>,
+    mut allocate: impl FnMut(libc::off_t, libc::off_t) -> io::Result<()>,
+) -> io::Result<()> {
+    let (mut done, mut slice) = (0, SLICE);
+    while done < size {
+        if done % STRIDE == 0 {
+            look(STRIDE.min(size - done).cast_unsigned())?;
+        }
+        let length = slice.min(size - done).min(STRIDE - done % STRIDE);
+        match allocate(done, length) {
+            Ok(()) => {
+                done += length;
+                slice = (slice * 2).min(SLICE);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                slice = (slice / 2).max(SLIVER);
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -168,6 +196,38 @@ mod tests {
         assert_eq!(length(&unsealed).unwrap_err().kind(), io::ErrorKind::InvalidData);
         let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         assert_eq!(length(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_reservation_that_is_interrupted_again_and_again_is_whole_in_the_end() {
+        let (mut reserved, mut interrupted) = (0, 0);
+        let size = 3 * STRIDE + 4097;
+        in_slices(size, |_| Ok(()), |start, length| {
+            assert_eq!(start, reserved, "in order, and no byte twice");
+            if length > 300_000 {
+                interrupted += 1;
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            reserved += length;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(reserved, size);
+        assert!(interrupted > 100);
+    }
+
+    #[test]
+    fn a_reservation_ends_where_memory_does() {
+        let taken = std::cell::Cell::new(0);
+        let look = |more| {
+            if taken.get() + more > 200 << 20 {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            taken.set(taken.get() + more);
+            Ok(())
+        };
+        let error = in_slices(8 << 30, look, |_, _| Ok(())).unwrap_err();
+        assert_eq!((error.kind(), taken.get()), (io::ErrorKind::OutOfMemory, 3 * (64 << 20)));
     }
 
     #[test]
