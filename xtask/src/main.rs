@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod chaos;
 mod ci;
 mod examples;
 mod loom;
@@ -28,6 +29,7 @@ usage: cargo xtask VERB
   examples  each example, and whether it prints what it must
   tidy      rules of the tree that no compiler checks
   loom      the models of lock-free code
+  chaos     workers killed at every moment, some minutes of it; `chaos 5` takes five times as long
   bench     the side-by-side benchmark; `bench --help` for its options, `--check` for whether it still runs
 ";
 
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ["examples"] => examples::run(&mut steps),
         ["tidy"] => tidy::run(&mut steps),
         ["loom"] => loom::run(&mut steps),
+        ["chaos", ref args @ ..] => chaos::run(&mut steps, args),
         ["bench", ref args @ ..] => bench::run(&mut steps, args),
         _ => {
             eprint!("{USAGE}");

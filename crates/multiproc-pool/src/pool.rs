@@ -90,6 +90,12 @@ impl Pool {
         self.driver.workers()
     }
 
+    /// The numbers of the processes that are workers now, in no order that means anything. They may be others at any time.
+    #[must_use]
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.driver.pids()
+    }
+
     /// Has so many workers from now on. Those that are too many finish what they have begun, those without a
     /// task go first, and the others keep their processes.
     ///

@@ -326,6 +326,11 @@ impl Driver {
         self.lock().workers_wanted()
     }
 
+    /// The numbers of the workers' processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.lock().workers().map(Worker::pid).collect()
+    }
+
     /// Drops all jobs, and asks workers to end, or ends them.
     pub(crate) fn terminate(&self, kill: bool) {
         let mut core = self.lock();

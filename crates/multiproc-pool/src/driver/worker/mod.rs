@@ -99,6 +99,10 @@ impl Worker {
         self.ready
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// A task is finished: how many are.
     pub(super) fn count(&mut self) -> u64 {
         self.finished += 1;
