@@ -4,11 +4,11 @@
 //! One pipe serves all children: each opens the read end anew through `/proc/self/fd`, since the owner
 //! and the signal belong to the open file and not to the pipe. Nobody writes to it: a byte would kill.
 //! A process that the parent forks without exec holds the write end too and delays the signal until
-//! it ends; no other way of starting one passes it on (close-on-exec from birth).
+//! it ends, unless it lets go ([`after_fork`]); no other way of starting one passes it on (close-on-exec from birth).
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Mutex;
 
@@ -22,6 +22,7 @@ const F_SETSIG: libc::c_int = 10;
 struct Pipe {
     made_by: u32,
     read: &'static OwnedFd,
+    write: RawFd,
 }
 
 /// Made at the first start and never closed: its end *is* this process's end. A forked child of this
@@ -45,8 +46,38 @@ pub fn share() -> io::Result<BorrowedFd<'static>> {
     let read = unsafe { OwnedFd::from_raw_fd(fds[0]) };
     // The write end, `fds[1]`, stays open for the life of this process: nothing ever owns it.
     let read: &'static OwnedFd = Box::leak(Box::new(read));
-    *pipe = Some(Pipe { made_by: own, read });
+    *pipe = Some(Pipe { made_by: own, read, write: fds[1] });
     Ok(read.as_fd())
+}
+
+/// In a child that was forked by this library's own means, right after the fork: gives the handle that its parent
+/// [`share`]s, to be [`hold`] of, and lets go of what keeps the parent's pipe open, so that the parent's end is seen.
+///
+/// # Errors
+/// `NotFound` where the parent has shared nothing.
+///
+/// # Safety
+/// In the child of a fork, by its only thread, of which nothing that was under way in the parent goes on: what
+/// `share` has given before is not used again.
+pub unsafe fn after_fork() -> io::Result<OwnedFd> {
+    let mut pipe = PIPE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let own = std::process::id();
+    let parents = pipe.take_if(|pipe| pipe.made_by != own).ok_or(io::ErrorKind::NotFound)?;
+    // SAFETY: no pointer is passed. Nothing in this process owns the number: it is the copy of what its
+    // parent keeps open for its own life.
+    unsafe { libc::close(parents.write) };
+    // SAFETY: open; the reference to it is not used again (the caller's promise), and the value it refers to
+    // is never dropped.
+    Ok(unsafe { OwnedFd::from_raw_fd(parents.read.as_raw_fd()) })
+}
+
+/// Closes a forked process's copy of what its parent [`hold`]s.
+///
+/// # Safety
+/// In the child of a fork, of a handle that `hold` has given before it; the handle is not used again there.
+pub unsafe fn close_copy(held: BorrowedFd<'static>) {
+    // SAFETY: no pointer is passed. Nothing owns the number (`hold` has let go of it), and nobody uses it.
+    unsafe { libc::close(held.as_raw_fd()) };
 }
 
 /// Ties this process and its process group to the parent whose [`share`]d handle this is. The handle that

@@ -100,6 +100,25 @@ pub unsafe fn inherited(index: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The waiter for a child that has just been started by any means. Where there is none the child is ended:
+/// nobody could look after it.
+///
+/// # Errors
+/// As [`Waiter::new`].
+pub fn look_after(pid: u32) -> io::Result<Waiter> {
+    Waiter::new(pid).inspect_err(|error| {
+        // Gone already, and reaped by the kernel since SIGCHLD is ignored: the number may be another's.
+        if error.raw_os_error() == Some(libc::ESRCH) {
+            return;
+        }
+        let pid = pid.cast_signed();
+        // SAFETY: no pointer is passed.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        // SAFETY: a null status is allowed.
+        unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+    })
+}
+
 /// A child to be started.
 #[derive(Debug)]
 pub struct Command<'a> {
@@ -200,34 +219,24 @@ impl<'a> Command<'a> {
                 environment.as_ptr(),
             )
         })?;
-        Waiter::new(pid.cast_unsigned()).inspect_err(|error| {
-            // Gone already, and reaped by the kernel since SIGCHLD is ignored: the number may be another's.
-            if error.raw_os_error() == Some(libc::ESRCH) {
-                return;
-            }
-            // Without a pidfd the child cannot be looked after.
-            // SAFETY: no pointer is passed.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
-            // SAFETY: a null status is allowed.
-            unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
-        })
+        look_after(pid.cast_unsigned())
     }
 }
 
 /// The descriptors for the child, at numbers above those where the child is to find them, so that
 /// putting one in place overwrites no other.
-struct Moved<'a> {
-    streams: [Option<Placed<'a>>; 3],
+pub(super) struct Moved<'a> {
+    pub(super) streams: [Option<Placed<'a>>; 3],
     inherit: Vec<Placed<'a>>,
 }
 
-enum Placed<'a> {
+pub(super) enum Placed<'a> {
     There(BorrowedFd<'a>),
     Copied(OwnedFd),
 }
 
 impl<'a> Moved<'a> {
-    fn new(streams: &'a [Stdio; 3], inherit: &'a [BorrowedFd<'a>]) -> io::Result<Moved<'a>> {
+    pub(super) fn new(streams: &'a [Stdio; 3], inherit: &'a [BorrowedFd<'a>]) -> io::Result<Moved<'a>> {
         let floor = FIRST_INHERITED + RawFd::try_from(inherit.len()).map_err(io::Error::other)?;
         let mut moved = Moved { streams: [None, None, None], inherit: Vec::with_capacity(inherit.len()) };
         for (slot, stream) in moved.streams.iter_mut().zip(streams) {
@@ -253,7 +262,7 @@ fn above(handle: BorrowedFd<'_>, floor: RawFd) -> io::Result<Placed<'_>> {
 }
 
 impl Placed<'_> {
-    fn number(&self) -> RawFd {
+    pub(super) fn number(&self) -> RawFd {
         match self {
             Placed::There(handle) => handle.as_raw_fd(),
             Placed::Copied(handle) => handle.as_raw_fd(),

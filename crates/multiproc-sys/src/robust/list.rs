@@ -114,6 +114,11 @@ fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
+/// Counts a fork that was made without the C library, by the child.
+pub(crate) fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// The calling thread's id, as it stands in a word that it holds.
 ///
 /// # Panics

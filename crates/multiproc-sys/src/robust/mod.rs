@@ -46,6 +46,7 @@ cfg_select! {
     }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/robust/mod.rs says what one must supply"); }
 }
+pub(crate) use imp::count_fork;
 pub use imp::{
     MAX_HELD, OWNER_DIED, RobustWord, THREAD_ID, Until, WAITERS, available,
     is_thread_of_this_process, thread_id,
