@@ -3,26 +3,29 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::limits::Resource;
-use multiproc_wire::encode;
+use multiproc_wire::{Encoder, Link, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind};
-use crate::function::Function;
+use crate::function::{self, Function, FunctionRef};
+use crate::registry::Child;
 use crate::restrictions::Restrictions;
-use crate::startup::{self, Order};
+use crate::startup::{self, Call, Order};
 use crate::stdio::{Stdio, Streams};
-use crate::{Process, current_process};
+use crate::{ForkPromise, Process, StartMethod, current_process, start_method};
 
 /// A child to be started. Made by [`Process::builder`].
 #[derive(Debug)]
 #[must_use = "nothing is started before `spawn`"]
 pub struct Builder {
+    method: Option<StartMethod>,
     name: Option<String>,
     cleared: bool,
     variables: BTreeMap<OsString, Option<OsString>>,
@@ -38,6 +41,7 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new() -> Builder {
         Builder {
+            method: None,
             name: None,
             cleared: false,
             variables: BTreeMap::new(),
@@ -49,6 +53,22 @@ impl Builder {
             session: false,
             start_timeout: None,
         }
+    }
+
+    /// In which way the child comes to be; as [`set_start_method`](crate::set_start_method) says unless asked
+    /// otherwise.
+    ///
+    /// ```
+    /// use multiproc_process::{Process, StartMethod};
+    ///
+    /// let child = Process::builder().start_method(StartMethod::ForkServer).spawn(|n: u64| n * n, 12)?;
+    /// assert_eq!(child.join()?, 144);
+    /// # Ok::<(), multiproc_process::Error>(())
+    /// ```
+    #[doc(alias = "multiprocessing.get_context")]
+    pub fn start_method(mut self, method: StartMethod) -> Builder {
+        self.method = Some(method);
+        self
     }
 
     /// The name under which `ps` and errors show the child, and of the thread that runs its function;
@@ -206,25 +226,71 @@ impl Builder {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        static COUNT: AtomicU64 = AtomicU64::new(1);
-        let deadline = self.start_timeout.map(Deadline::after);
-        let name = self.name.unwrap_or_else(|| {
-            // Relaxed: only distinct.
-            format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed))
-        });
         let fail = |kind| Error::new(kind, None);
         let function = Function::new(function)
             .reference()
             .map_err(|error| fail(Kind::Locate(error)))?;
         let mut bytes = Vec::new();
         let handoff = encode(&arguments, &mut bytes).map_err(|error| fail(Kind::Encode(error)))?;
-        let order = Order {
+        let call = Call::Sent(&bytes, handoff.handles());
+        let started = self.start(Some(function), call)?;
+        handoff.sent();
+        started.process()
+    }
+
+    /// Forks a child of this process that calls `run`, which need not travel: it may capture what it likes, and
+    /// runs on a copy of this thread. Its result travels as any other.
+    ///
+    /// [`StartMethod::Fork`] forks for a plain function too.
+    ///
+    /// ```
+    /// # fn example(_: ()) {
+    /// use multiproc_process::{ForkPromise, Process};
+    ///
+    /// let words = ["all", "that", "is", "here"];
+    /// // SAFETY: the child uses nothing but its copy of `words`.
+    /// let child = unsafe { Process::builder().fork(ForkPromise::alone(), || words.concat()) };
+    /// assert_eq!(child.unwrap().join().unwrap(), "allthatishere");
+    /// # }
+    /// # // A doctest has other threads.
+    /// # multiproc_process::Process::spawn(example, ()).unwrap().join().unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn); and where this process has other threads, unless the promise covers those.
+    ///
+    /// # Safety
+    /// What [`ForkPromise`] was promised holds for `run` too, which in the child is called, and whose captures are
+    /// neither dropped nor used by anybody else there.
+    pub unsafe fn fork<R>(
+        mut self,
+        promise: ForkPromise,
+        run: impl FnOnce() -> R,
+    ) -> Result<Process<R>, Error>
+    where
+        R: Serialize + DeserializeOwned,
+    {
+        self.method = Some(StartMethod::Fork(promise));
+        let call = |panics, results: &mut Encoder<'_>| function::call_closure(panics, run, results);
+        self.start(None, Call::Here(Box::new(call)))?.process()
+    }
+
+    fn start(self, function: Option<FunctionRef>, call: Call<'_>) -> Result<Started, Error> {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let deadline = self.start_timeout.map(Deadline::after);
+        let name = self.name.unwrap_or_else(|| {
+            // Relaxed: only distinct.
+            format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+        });
+        let mut order = Order {
             function,
             print_panics: self.announce,
             tell_start: deadline.is_some(),
             restrictions: self.restrictions,
             name: name.clone(),
             parents_name: current_process().name().to_string(),
+            start_method: start_method::inherited().map(String::from),
+            environment: None,
         };
         let mut environment = BTreeMap::new();
         if !self.cleared {
@@ -236,22 +302,43 @@ impl Builder {
                 None => environment.remove(&name),
             };
         }
+        environment.remove(OsStr::new(startup::TRIGGER));
         let (streams, ours) =
-            Streams::new(self.streams).map_err(|error| fail(Kind::Start(error)))?;
+            Streams::new(self.streams).map_err(|error| Error::new(Kind::Start(error), None))?;
         let mut setting = startup::Setting {
             name,
+            method: self.method.unwrap_or_else(start_method::used_start_method),
             environment,
             folder: self.folder,
             streams,
+            ours,
             daemon: self.daemon,
             session: self.session,
+            deadline: deadline.unwrap_or(Deadline::NEVER),
         };
-        let (child, link) = startup::start(&mut setting, &order, &bytes, handoff.handles())?;
+        let (child, link) = startup::start(&mut setting, &mut order, call)?;
         // The child's sides of its streams are its own from here on.
-        drop(setting);
-        handoff.sent();
-        let process = Process::new(child, link, ours);
-        if let Some(deadline) = deadline {
+        Ok(Started {
+            child,
+            link,
+            ours: setting.ours,
+            deadline,
+        })
+    }
+}
+
+/// A child that was started, of which it is not known what it returns.
+struct Started {
+    child: Arc<Child>,
+    link: Link,
+    ours: Streams,
+    deadline: Option<Deadline>,
+}
+
+impl Started {
+    fn process<R>(self) -> Result<Process<R>, Error> {
+        let process = Process::new(self.child, self.link, self.ours);
+        if let Some(deadline) = self.deadline {
             process.wait_for_start(deadline)?;
         }
         Ok(process)

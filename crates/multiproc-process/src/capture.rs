@@ -10,11 +10,12 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, PipeReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::{AsHandle, Interest, poll};
 use multiproc_sys::wait::WaitSet;
+
+use crate::helper::{self, Busy};
 
 /// What is read at once: as much as a pipe holds, unless somebody has made it larger.
 const CHUNK: usize = 64 << 10;
@@ -139,19 +140,19 @@ fn collector() -> io::Result<Arc<Collector>> {
         tails: Mutex::default(),
     });
     let runs = Arc::clone(&collector);
-    thread::Builder::new()
-        .name("multiproc-capture".to_string())
-        .stack_size(64 << 10)
-        .spawn(move || runs.run())?;
+    helper::start("multiproc-capture", move |busy| runs.run(busy))?;
     *running = Some(Arc::clone(&collector));
     Ok(collector)
 }
 
 impl Collector {
-    fn run(&self) {
+    fn run(&self, mut busy: Busy) {
         let mut chunk = vec![0; CHUNK];
-        // The set cannot fail to be waited for: it is open for good, and there is room for an answer.
-        while let Ok(key) = self.set.wait() {
+        loop {
+            drop(busy);
+            // The set cannot fail to be waited for: it is open for good, and there is room for an answer.
+            let Ok(key) = self.set.wait() else { return };
+            busy = helper::busy();
             let Some(tail) = self.tails().get(&key).cloned() else {
                 continue;
             };

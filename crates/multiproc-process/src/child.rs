@@ -2,18 +2,20 @@
 
 use std::io::{self, Write};
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
-use multiproc_sys::{process as sys, signal};
+use multiproc_sys::{hook, process as sys, signal};
 use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, encode};
 
 use crate::current::{self, AsChild, ParentProcess};
-use crate::function::{Outcome, PanicReport};
-use crate::startup::{ORDER, Order, TRIGGER, identity};
+use crate::function::{Callable, Outcome, PanicReport};
+use crate::startup::{self, MAX_DEPTH, ORDER, Order, TRIGGER, identity};
+use crate::{helper, registry, start_method};
 
 /// Frames from child to parent: the encoded result, …
 pub(crate) const RESULT: u8 = 1;
@@ -37,7 +39,36 @@ const EXIT_REFUSED: i32 = 70;
 /// written, which the parent need not read for it to fit.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-static LINK: OnceLock<Link> = OnceLock::new();
+/// By depth: a child that is forked has its parent's, one level up.
+static LINKS: [OnceLock<Link>; MAX_DEPTH as usize + 1] =
+    [const { OnceLock::new() }; MAX_DEPTH as usize + 1];
+
+/// Set in a child that has its parent's exit handlers.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// This process was forked from its parent: what that does at its end is not done at this one's.
+pub(crate) fn forked() {
+    // Relaxed: before any other thread is started here.
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// The end of a child.
+#[expect(clippy::exit, reason = "a child never reaches main")]
+pub(crate) fn end(code: i32) -> ! {
+    if FORKED.load(Ordering::Relaxed) {
+        registry::end();
+        sys::flush_streams();
+        sys::exit_now(code)
+    }
+    process::exit(code)
+}
+
+/// Makes `link` the one on which this child reports.
+pub(crate) fn adopt(link: Link) -> &'static Link {
+    let slot = LINKS.get(startup::depth() as usize);
+    let slot = slot.expect("no child is started beyond the depth");
+    slot.get_or_init(|| link)
+}
 
 /// For a child that has no way to tell its parent; the parent sees the exit code.
 #[expect(clippy::exit, reason = "a child never reaches main")]
@@ -52,39 +83,51 @@ pub(crate) fn refuse_start(error: &io::Error) -> ! {
 
 /// An order that was taken and is to be carried out.
 pub(crate) struct Task {
-    order: Order,
+    pub(crate) order: Order,
     body: Vec<u8>,
     /// How many of the body's last bytes are the arguments, and the handles in them.
     arguments: (usize, Vec<Arc<OwnedHandle>>),
 }
 
-/// Step 5 (see `startup.rs`).
-pub(crate) fn take_order(link: Link, parent: ParentProcess) -> (&'static Link, Task) {
+/// Step 5 (see `startup.rs`): the order, and what it makes of this process.
+pub(crate) fn take_order(link: &Link, parent: ParentProcess) -> Task {
     signal::as_at_start_of_main();
-    let link = LINK.get_or_init(|| link);
-    match read_order(link, parent) {
-        Ok(task) => (link, task),
-        Err(why) => refuse(link, &why),
-    }
+    let task = receive_order(link).and_then(|task| {
+        become_child(&task.order, parent)?;
+        Ok(task)
+    });
+    task.unwrap_or_else(|why| refuse(link, &why))
 }
 
 /// Steps 6 and 7, after what was left to be initialised.
-#[expect(clippy::exit, reason = "a child never reaches main")]
 pub(crate) fn run(link: &'static Link, task: Task) -> ! {
     match serve(link, task) {
-        Ok(code) => process::exit(code),
+        Ok(code) => end(code),
         Err(why) => refuse(link, &why),
     }
 }
 
-/// Tells the parent why the function is not called.
-#[expect(clippy::exit, reason = "a child never reaches main")]
-fn refuse(link: &Link, why: &str) -> ! {
-    report(link, REFUSED, why.as_bytes(), &[]);
-    process::exit(EXIT_REFUSED)
+/// Steps 6 and 7 where what is to be called is here, and on this thread.
+pub(crate) fn run_here(
+    link: &'static Link,
+    task: &Task,
+    call: impl FnOnce(PanicReport, &mut Encoder<'_>) -> Outcome,
+) -> ! {
+    end(call_and_report(link, &task.order, call))
 }
 
-fn read_order(link: &Link, parent: ParentProcess) -> Result<Task, String> {
+/// Tells the parent why the function is not called.
+pub(crate) fn refuse(link: &Link, why: &str) -> ! {
+    report(link, REFUSED, why.as_bytes(), &[]);
+    end(EXIT_REFUSED)
+}
+
+/// As [`refuse`], by a process that goes on.
+pub(crate) fn report_refusal(link: &Link, why: &str) {
+    report(link, REFUSED, why.as_bytes(), &[]);
+}
+
+pub(crate) fn receive_order(link: &Link) -> Result<Task, String> {
     let (body, handles) = match link.receive(Deadline::after(PATIENCE)) {
         Ok(Incoming::Frame {
             kind: ORDER,
@@ -102,6 +145,14 @@ fn read_order(link: &Link, parent: ParentProcess) -> Result<Task, String> {
         return Err("it runs another build of the program than its parent".to_string());
     }
     let arguments = decoder.into_rest();
+    Ok(Task {
+        order,
+        body,
+        arguments,
+    })
+}
+
+fn become_child(order: &Order, parent: ParentProcess) -> Result<(), String> {
     sys::set_name(&order.name);
     current::know(AsChild {
         name: order.name.clone(),
@@ -110,12 +161,14 @@ fn read_order(link: &Link, parent: ParentProcess) -> Result<Task, String> {
             ..parent
         },
     });
-    order.restrictions.apply()?;
-    Ok(Task {
-        order,
-        body,
-        arguments,
-    })
+    if let Some(environment) = &order.environment {
+        // SAFETY: this process was just forked, and has this thread alone.
+        unsafe { hook::replace_environment(environment) };
+    }
+    if let Some(method) = &order.start_method {
+        start_method::inherit(method);
+    }
+    order.restrictions.apply()
 }
 
 fn serve(link: &'static Link, task: Task) -> Result<i32, String> {
@@ -124,59 +177,86 @@ fn serve(link: &'static Link, task: Task) -> Result<i32, String> {
         body,
         arguments,
     } = task;
-    let callable = order
-        .function
-        .resolve()
-        .map_err(|error| error.to_string())?;
+    let callable = callable(&order)?;
+    let thread = thread::Builder::new()
+        .name(order.name.clone())
+        .stack_size(sys::main_stack_size());
+    let worker = move || {
+        call_and_report(link, &order, |panics, results| {
+            let (bytes, handles) = arguments;
+            let arguments = Decoder::new(&body[body.len() - bytes..], handles);
+            callable.call(panics, arguments, results)
+        })
+    };
+    // This thread waits from here on: the function may fork.
+    let busy = helper::busy();
+    let worker = thread
+        .spawn(worker)
+        .map_err(|error| format!("it could not start a thread: {error}"))?;
+    busy.count_this_thread();
+    drop(busy);
+    // The thread catches what its function throws; what else may come is no reason to be silent.
+    worker
+        .join()
+        .map_err(|_| "its thread ended by a panic outside the function".to_string())
+}
+
+fn callable(order: &Order) -> Result<Callable, String> {
+    let function = order.function.as_ref().ok_or("no function was named")?;
+    function.resolve().map_err(|error| error.to_string())
+}
+
+/// Calls the function of an order here and now, on this thread, and reports; whether it returned.
+pub(crate) fn carry_out_here(link: &Link, task: Task) -> Result<bool, String> {
+    let callable = callable(&task.order)?;
+    let code = call_and_report(link, &task.order, |panics, results| {
+        let (bytes, handles) = task.arguments;
+        let arguments = Decoder::new(&task.body[task.body.len() - bytes..], handles);
+        callable.call(panics, arguments, results)
+    });
+    Ok(code == 0)
+}
+
+/// The code to end with.
+fn call_and_report(
+    link: &Link,
+    order: &Order,
+    call: impl FnOnce(PanicReport, &mut Encoder<'_>) -> Outcome,
+) -> i32 {
     let panics = if order.print_panics {
         PanicReport::Printed
     } else {
         PanicReport::Quiet
     };
-    let thread = thread::Builder::new()
-        .name(order.name)
-        .stack_size(sys::main_stack_size());
-    let worker = move || {
-        if order.tell_start {
-            report(link, STARTED, &[], &[]);
-        }
-        let (bytes, handles) = arguments;
-        let arguments = Decoder::new(&body[body.len() - bytes..], handles);
-        let mut result = Vec::new();
-        let mut results = Encoder::new(&mut result);
-        let outcome = callable.call(panics, arguments, &mut results);
-        let handoff = results.finish();
-        match outcome {
-            Outcome::Returned => {
-                let sent = report(link, RESULT, &result, handoff.handles());
-                if sent {
-                    handoff.sent();
-                    0
-                } else {
-                    EXIT_REFUSED
-                }
-            }
-            Outcome::Panicked(panic) => {
-                report_panic(link, &panic);
-                EXIT_PANICKED
-            }
-            Outcome::ArgumentsLost(why) => {
-                report(link, ARGUMENTS_LOST, why.as_bytes(), &[]);
-                EXIT_REFUSED
-            }
-            Outcome::ResultLost(why) => {
-                report(link, RESULT_LOST, why.as_bytes(), &[]);
+    if order.tell_start {
+        report(link, STARTED, &[], &[]);
+    }
+    let mut result = Vec::new();
+    let mut results = Encoder::new(&mut result);
+    let outcome = call(panics, &mut results);
+    let handoff = results.finish();
+    match outcome {
+        Outcome::Returned => {
+            if report(link, RESULT, &result, handoff.handles()) {
+                handoff.sent();
+                0
+            } else {
                 EXIT_REFUSED
             }
         }
-    };
-    let worker = thread
-        .spawn(worker)
-        .map_err(|error| format!("it could not start a thread: {error}"))?;
-    // The thread catches what its function throws; what else may come is no reason to be silent.
-    worker
-        .join()
-        .map_err(|_| "its thread ended by a panic outside the function".to_string())
+        Outcome::Panicked(panic) => {
+            report_panic(link, &panic);
+            EXIT_PANICKED
+        }
+        Outcome::ArgumentsLost(why) => {
+            report(link, ARGUMENTS_LOST, why.as_bytes(), &[]);
+            EXIT_REFUSED
+        }
+        Outcome::ResultLost(why) => {
+            report(link, RESULT_LOST, why.as_bytes(), &[]);
+            EXIT_REFUSED
+        }
+    }
 }
 
 /// Sends a report; if it cannot be sent as it is, why it cannot. A parent that has dropped its handle
@@ -213,7 +293,8 @@ fn report_panic(link: &Link, panic: &Panic) {
 /// Where a panic aborts, there is no coming back to `serve`.
 #[cfg(panic = "abort")]
 pub(crate) fn report_before_abort(panic: &Panic) {
-    if let Some(link) = LINK.get() {
+    let link = LINKS.get(startup::depth() as usize).and_then(OnceLock::get);
+    if let Some(link) = link {
         report_panic(link, panic);
     }
 }

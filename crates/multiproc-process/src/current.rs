@@ -6,8 +6,16 @@ use std::thread;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::{BorrowedHandle, Interest, poll};
 
-/// Known in a child from its order on, and in no other process.
-static AS_CHILD: OnceLock<AsChild> = OnceLock::new();
+use crate::startup::{self, MAX_DEPTH};
+
+/// By depth: known in a child from its order on. A child that is forked has what its parent knew of itself,
+/// one level up.
+static AS_CHILD: [OnceLock<AsChild>; MAX_DEPTH as usize + 1] =
+    [const { OnceLock::new() }; MAX_DEPTH as usize + 1];
+
+fn as_child() -> Option<&'static AsChild> {
+    AS_CHILD.get(startup::depth() as usize)?.get()
+}
 
 /// What a child is told of itself.
 #[derive(Debug)]
@@ -17,8 +25,10 @@ pub(crate) struct AsChild {
 }
 
 pub(crate) fn know(child: AsChild) {
-    // A process becomes a child once.
-    let _first = AS_CHILD.set(child);
+    if let Some(slot) = AS_CHILD.get(startup::depth() as usize) {
+        // A process becomes a child once.
+        let _first = slot.set(child);
+    }
 }
 
 /// This process. Made by [`current_process`].
@@ -34,7 +44,7 @@ pub struct CurrentProcess {
 #[doc(alias = "multiprocessing.current_process")]
 #[must_use]
 pub fn current_process() -> CurrentProcess {
-    let child = AS_CHILD.get();
+    let child = as_child();
     CurrentProcess {
         name: child.map_or("MainProcess", |child| &child.name),
     }
@@ -78,7 +88,7 @@ pub struct ParentProcess {
 #[doc(alias = "multiprocessing.parent_process")]
 #[must_use]
 pub fn parent_process() -> Option<&'static ParentProcess> {
-    AS_CHILD.get().map(|child| &child.parent)
+    as_child().map(|child| &child.parent)
 }
 
 impl ParentProcess {

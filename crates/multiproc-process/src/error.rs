@@ -7,6 +7,7 @@ use multiproc_sys::signal;
 use multiproc_sys::wait::ExitStatus;
 use multiproc_wire::{DecodeError, EncodeError, Panic};
 
+use crate::StartMethod;
 use crate::function::LocateError;
 
 /// A child could not be started, or did not give its result.
@@ -30,6 +31,12 @@ pub(crate) enum Kind {
     Privileged,
     Exiting,
     TooDeep(u32),
+    NoSuchMethod(String),
+    MethodFixed(StartMethod),
+    /// So many threads beside the forking one, which are not the library's.
+    Threads(usize),
+    ForkByHelper,
+    Server(ServerFailure),
     Start(io::Error),
     Locate(LocateError),
     Encode(EncodeError),
@@ -45,6 +52,19 @@ pub(crate) enum Kind {
     ArgumentsLost(String),
     ResultLost(String),
     Decode(DecodeError),
+}
+
+/// Why the fork server did not fork.
+#[derive(Debug)]
+pub(crate) enum ServerFailure {
+    /// It ended, time and again.
+    Ended(Option<ExitStatus>),
+    /// It did not answer in time, and was killed.
+    Silent,
+    /// It cannot be one, and says why.
+    Unfit(String),
+    /// What it was to preload went wrong.
+    Preload(Box<Error>),
 }
 
 impl Error {
@@ -70,7 +90,10 @@ impl Error {
     /// where it was a [start](Self::is_start) that took too long, the child is killed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(*self.kind, Kind::TimedOut | Kind::StartTimedOut)
+        matches!(
+            *self.kind,
+            Kind::TimedOut | Kind::StartTimedOut | Kind::Server(ServerFailure::Silent)
+        )
     }
 
     /// Whether the child could not be started, or ended before its function was called.
@@ -82,6 +105,9 @@ impl Error {
                 | Kind::Privileged
                 | Kind::Exiting
                 | Kind::TooDeep(_)
+                | Kind::Threads(_)
+                | Kind::ForkByHelper
+                | Kind::Server(_)
                 | Kind::Start(_)
                 | Kind::Locate(_)
                 | Kind::Refused(_)
@@ -156,6 +182,37 @@ impl Error {
                 "cannot be started: this process is {depth} levels of children deep, which is the limit; \
                  does a child start children without end?"
             ),
+            Kind::NoSuchMethod(name) if name == "fork" => f.write_str(
+                "cannot be forked without the promise that `StartMethod::Fork` takes",
+            ),
+            Kind::NoSuchMethod(name) => write!(
+                f,
+                "cannot be started by {name:?}: the start methods are spawn, forkserver and fork"
+            ),
+            Kind::MethodFixed(method) => write!(
+                f,
+                "is started by {method} here: that was chosen or used before, and cannot be chosen again"
+            ),
+            Kind::Threads(others) => write!(
+                f,
+                "cannot be forked: {others} other threads run in this one, whose locks would stay held in the \
+                 child; `ForkPromise::among_threads` forks all the same"
+            ),
+            Kind::ForkByHelper => f.write_str(
+                "cannot be forked on a thread of the library, which is what calls back at a child's end",
+            ),
+            Kind::Server(failure) => {
+                f.write_str("cannot be started: the fork server ")?;
+                match failure {
+                    ServerFailure::Ended(Some(status)) => {
+                        write!(f, "ended with {status} before it had forked")
+                    }
+                    ServerFailure::Ended(None) => f.write_str("was killed and does not end"),
+                    ServerFailure::Silent => f.write_str("did not answer in time, and was killed"),
+                    ServerFailure::Unfit(why) => write!(f, "cannot be one: {why}"),
+                    ServerFailure::Preload(error) => write!(f, "could not preload: {error}"),
+                }
+            }
             Kind::Start(error) => write!(f, "cannot be started: {error}"),
             Kind::Locate(error) => write!(f, "cannot be started: {error}"),
             Kind::Encode(error) => write!(f, "cannot be started: {error}"),
@@ -186,6 +243,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &*self.kind {
             Kind::Start(error) | Kind::Wait(error) | Kind::Signal(_, error) => Some(error),
+            Kind::Server(ServerFailure::Preload(error)) => Some(error),
             Kind::Locate(error) => Some(error),
             Kind::Encode(error) => Some(error),
             Kind::Panicked(panic) => Some(panic),

@@ -138,6 +138,19 @@ unsafe fn call<A: DeserializeOwned, R: Serialize>(
     result.unwrap_or_else(Outcome::Panicked)
 }
 
+/// Calls what is here already, as [`Callable::call`] calls what was named.
+pub(crate) fn call_closure<R: Serialize>(
+    report: Report,
+    run: impl FnOnce() -> R,
+    results: &mut Encoder<'_>,
+) -> Outcome {
+    let result = panics::catch(report, || match results.encode(&run()) {
+        Ok(()) => Outcome::Returned,
+        Err(error) => Outcome::ResultLost(error.to_string()),
+    });
+    result.unwrap_or_else(Outcome::Panicked)
+}
+
 /// A function of the sender's image, as it travels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FunctionRef {

@@ -21,6 +21,14 @@
 //! as the process is, with a stack as large as that of a main thread. The child leads a process group of
 //! its own, and no descriptor reaches it but its standard streams and what its argument carries.
 //!
+//! # Start methods
+//!
+//! That is what a child is by [`StartMethod::Spawn`], and, but for what `StartMethod` tells, by
+//! [`ForkServer`](StartMethod::ForkServer), where a child costs a fork instead of a start, and may find state that was
+//! [preloaded](set_forkserver_preload) once for all. By [`Fork`](StartMethod::Fork) it is a copy of its
+//! parent, descriptors included, that calls a function or [a closure](Builder::fork). [`set_start_method`] chooses for
+//! all children, [`Builder::start_method`] for one. All that follows holds for each.
+//!
 //! # What is promised
 //!
 //! - **A child never outlives its parent.** When the parent ends, even by `SIGKILL`, the kernel kills the
@@ -38,6 +46,26 @@
 //! to [`EXIT_WAIT`]; [daemonic](Builder::daemon) ones are killed; [detached](Process::detach) ones end with
 //! it, as all do when it ends in another way.
 //!
+//! # Differences from Python
+//!
+//! - A process is started when it is made, once; there is no subclass, no `run`, no group. Its name is given to
+//!   the builder, and is `Process-N` else, without the numbers of its ancestors.
+//! - Methods can be called by any thread, and handles sent to any; a process cannot join itself, having no handle to
+//!   itself. `join` gives what the function returned, and says by an error what went wrong or that time is up.
+//! - There is no `close`: what a `Process` holds is given back when it is dropped.
+//! - An uncaught panic is exit code 101, as that of a Rust program, and not 1. `exit(n)` is `n`, a signal
+//!   `-n` in [`ExitStatus::exitcode`]. A status is never lost: there is no 255 for that.
+//! - The child ends when its function has returned, and does not wait for threads that this has left; it does
+//!   wait for its own children, and runs exit handlers (but for those of its parent, by `Fork`).
+//! - A daemonic child may have children; it is killed, not terminated, at the end of the program, and whether it is
+//!   daemonic is not inherited. A child that is not is waited for with a bound, [`EXIT_WAIT`].
+//! - No child outlives its parent, and `kill` takes the process group along, so that nothing is orphaned.
+//! - Nothing like `authkey` exists: what connects parent and child has no name that others could find.
+//! - `Spawn` is what is used unless asked otherwise, on each platform; there is no context object. Whoever uses
+//!   [`get_start_method`] does not fix the choice, and a lock is not tied to one method.
+//! - Handles travel in any message between processes, not only at the start.
+//! - The fork server passes any number of descriptors, and its children's statuses are the kernel's.
+//!
 //! # Features
 //!
 //! - `auto-init` (on by default): the hook before `main`. Without it, the program calls [`init`] first in
@@ -48,8 +76,11 @@ mod capture;
 mod child;
 mod current;
 mod error;
+mod fork;
+mod forkserver;
 pub mod function;
 mod handle;
+mod helper;
 mod joining;
 mod method;
 mod panics;
@@ -57,12 +88,14 @@ mod process;
 mod reaper;
 mod registry;
 mod restrictions;
+mod start_method;
 mod startup;
 mod stdio;
 
 pub use builder::Builder;
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use error::Error;
+pub use forkserver::set_forkserver_preload;
 pub use handle::{ChildHandle, active_children, wait_any};
 pub use joining::Joining;
 pub use multiproc_sys::handle::{AsHandle, BorrowedHandle};
@@ -70,5 +103,8 @@ pub use multiproc_sys::limits::Resource;
 pub use multiproc_sys::wait::ExitStatus;
 pub use process::Process;
 pub use registry::EXIT_WAIT;
+pub use start_method::{
+    ForkPromise, StartMethod, force_start_method, get_start_method, set_start_method,
+};
 pub use startup::{MAX_DEPTH, init, is_child};
 pub use stdio::{Stdio, TAIL};

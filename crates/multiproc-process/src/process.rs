@@ -35,7 +35,7 @@ pub struct Process<R = ()> {
 }
 
 /// What was heard from the child so far.
-enum Heard {
+pub(crate) enum Heard {
     Nothing,
     /// That it is about to call its function.
     Started,
@@ -47,7 +47,7 @@ enum Heard {
 }
 
 /// The child's report.
-enum Said {
+pub(crate) enum Said {
     Result(Vec<u8>, Vec<Arc<OwnedHandle>>),
     Failed(Kind),
 }
@@ -359,33 +359,11 @@ impl<R> Process<R> {
     /// Hears the child's report, or that there is none because it has ended. Several threads may.
     fn listen(&self, deadline: Deadline) -> Result<(), Kind> {
         while matches!(*self.heard(), Heard::Nothing) {
-            let sources = [
-                (self.link.as_handle(), Interest::Read),
-                (self.child.sentinel(), Interest::Read),
-            ];
-            let [report, ended] = poll(sources, deadline).map_err(Kind::Wait)?;
-            if !report.any() && !ended.any() {
-                return Err(Kind::TimedOut);
-            }
+            let ended = news(&self.link, self.sentinel(), deadline)?;
             let mut heard = self.heard();
-            if !matches!(*heard, Heard::Nothing) {
-                break;
+            if matches!(*heard, Heard::Nothing) {
+                *heard = receive(&self.link, ended);
             }
-            // What a dead child said is there already: somebody it forked may keep the link open.
-            *heard = match self.link.receive(Deadline::now()) {
-                Ok(Incoming::Frame {
-                    kind: report::STARTED,
-                    ..
-                }) => Heard::Started,
-                Ok(Incoming::Frame {
-                    kind,
-                    body,
-                    handles,
-                }) => Heard::Report(understand(kind, body, handles)),
-                Ok(Incoming::TimedOut) if !ended.any() => Heard::Nothing,
-                Ok(Incoming::End | Incoming::TimedOut) => Heard::Silence,
-                Err(error) => Heard::Report(Said::Failed(Kind::ResultLost(error.to_string()))),
-            };
         }
         Ok(())
     }
@@ -403,6 +381,54 @@ impl<R> Process<R> {
     fn error(&self, kind: Kind) -> Error {
         let stderr = self.stderr_tail();
         Error::new(kind, Some(self.child.identity())).with_stderr(stderr)
+    }
+}
+
+/// Waits for something on the link, or the end of the process that reports on it; whether it has ended.
+fn news(link: &Link, sentinel: BorrowedHandle<'_>, deadline: Deadline) -> Result<bool, Kind> {
+    let sources = [
+        (link.as_handle(), Interest::Read),
+        (sentinel, Interest::Read),
+    ];
+    let [report, ended] = poll(sources, deadline).map_err(Kind::Wait)?;
+    if report.any() || ended.any() {
+        Ok(ended.any())
+    } else {
+        Err(Kind::TimedOut)
+    }
+}
+
+/// What is on the link.
+fn receive(link: &Link, ended: bool) -> Heard {
+    // What a dead child said is there already: somebody it forked may keep the link open.
+    match link.receive(Deadline::now()) {
+        Ok(Incoming::Frame {
+            kind: report::STARTED,
+            ..
+        }) => Heard::Started,
+        Ok(Incoming::Frame {
+            kind,
+            body,
+            handles,
+        }) => Heard::Report(understand(kind, body, handles)),
+        Ok(Incoming::TimedOut) if !ended => Heard::Nothing,
+        Ok(Incoming::End | Incoming::TimedOut) => Heard::Silence,
+        Err(error) => Heard::Report(Said::Failed(Kind::ResultLost(error.to_string()))),
+    }
+}
+
+/// The next that is heard on a link, or silence where the process has ended.
+pub(crate) fn hear(
+    link: &Link,
+    sentinel: BorrowedHandle<'_>,
+    deadline: Deadline,
+) -> Result<Heard, Kind> {
+    loop {
+        let ended = news(link, sentinel, deadline)?;
+        match receive(link, ended) {
+            Heard::Nothing => {}
+            heard => return Ok(heard),
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use multiproc_sys::wait::WaitSet;
 
+use crate::helper::{self, Busy};
 use crate::registry::Child;
 
 struct Reaper {
@@ -53,18 +53,18 @@ fn reaper() -> io::Result<Arc<Reaper>> {
         children: Mutex::default(),
     });
     let runs = Arc::clone(&reaper);
-    thread::Builder::new()
-        .name("multiproc-reaper".to_string())
-        .stack_size(64 << 10)
-        .spawn(move || runs.run())?;
+    helper::start("multiproc-reaper", move |busy| runs.run(busy))?;
     *running = Some(Arc::clone(&reaper));
     Ok(reaper)
 }
 
 impl Reaper {
-    fn run(&self) {
-        // The set cannot fail to be waited for: it is open for good, and there is room for an answer.
-        while let Ok(key) = self.set.wait() {
+    fn run(&self, mut busy: Busy) {
+        loop {
+            drop(busy);
+            // The set cannot fail to be waited for: it is open for good, and there is room for an answer.
+            let Ok(key) = self.set.wait() else { return };
+            busy = helper::busy();
             let child = self.children().remove(&key);
             // A child that somebody else has reaped meanwhile is none the less ended.
             let _status = child.map(|child| child.try_status());

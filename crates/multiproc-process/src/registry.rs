@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
@@ -13,6 +14,7 @@ use multiproc_sys::wait::{ExitStatus, Waiter};
 use multiproc_sys::{process as sys, signal};
 
 use crate::error::Identity;
+use crate::forkserver;
 
 /// How long the end of the program waits for children that are not daemonic.
 pub const EXIT_WAIT: Duration = Duration::from_secs(60);
@@ -49,19 +51,24 @@ struct State {
 
 static CHILDREN: Mutex<Vec<Arc<Child>>> = Mutex::new(Vec::new());
 
-fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
+pub(crate) fn children() -> MutexGuard<'static, Vec<Arc<Child>>> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has what is left to do at the end of the program be done.
+pub(crate) fn note_exit() {
+    static AT_EXIT: Once = Once::new();
+    AT_EXIT.call_once(|| {
+        OWNER.store(std::process::id(), Ordering::Relaxed);
+        // Without memory for it, children are left to the lifeline.
+        let _noted = sys::at_exit(at_exit);
+    });
 }
 
 impl Child {
     /// Enters a child that was just started.
     pub(crate) fn register(name: String, waiter: Waiter, daemon: bool) -> Arc<Child> {
-        static AT_EXIT: Once = Once::new();
-        AT_EXIT.call_once(|| {
-            OWNER.store(std::process::id(), Ordering::Relaxed);
-            // Without memory for it, children are left to the lifeline.
-            let _noted = sys::at_exit(at_exit);
-        });
+        note_exit();
         let child = Arc::new(Child {
             name,
             waiter,
@@ -210,6 +217,19 @@ impl fmt::Debug for Child {
 /// The process whose children these are: one that it forks without exec has none of them.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
+/// In a child that was just forked: it has none of its parent's children, and those that it starts are its own.
+pub(crate) fn after_fork(mut children: MutexGuard<'static, Vec<Arc<Child>>>) {
+    // What they own (who waits for their end, say) is the parent's, too: nothing of it is run or dropped here.
+    let _parents = ManuallyDrop::new(std::mem::take(&mut *children));
+    // Relaxed: nobody else is there. Where the parent's exit handler is not registered yet, ours will be.
+    OWNER.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// The end of a process that does not run exit handlers.
+pub(crate) fn end() {
+    at_exit();
+}
+
 extern "C" fn at_exit() {
     // Relaxed: written before this function was registered.
     if OWNER.load(Ordering::Relaxed) != std::process::id() {
@@ -230,4 +250,5 @@ extern "C" fn at_exit() {
     for child in daemons.iter().chain(waited_for) {
         let _ended = child.wait(deadline);
     }
+    forkserver::end();
 }

@@ -3,8 +3,10 @@
 //! # Steps
 //!
 //! 1. Parent: makes a socket pair and writes the order (function, arguments, handles) into its end.
-//! 2. Parent: starts the image, with the other end and the lifeline as the only inherited handles, and
-//!    the trigger variable in the environment; drops the other end.
+//! 2. Parent: has the child made, by one of three methods, and drops the socket's other end.
+//!    `Spawn`: starts the image, with the other end and the lifeline as the only inherited handles, and
+//!    the trigger variable in the environment. `ForkServer` and `Fork`: see `forkserver/mod.rs` and `fork.rs`;
+//!    what follows is done by the forked child as by one that was started, but for what is said there.
 //! 3. Child, before `main`: finds the trigger, removes it, checks that the socket was made by its parent.
 //! 4. Child: holds on to the lifeline. From here on it cannot outlive its parent.
 //! 5. Child: reads the order, checks the image's identity, applies the restrictions to itself.
@@ -23,20 +25,22 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::handle::{AsHandle, OwnedHandle};
+use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
 use multiproc_sys::hook::{self, Start};
 use multiproc_sys::process::{self as sys, Command};
 use multiproc_sys::socket::Socket;
 use multiproc_sys::{image, lifeline};
-use multiproc_wire::{Frame, Link, encode};
+use multiproc_wire::{Encoder, Frame, Link, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::child;
+use crate::StartMethod;
 use crate::current::ParentProcess;
 use crate::error::{Error, Kind};
-use crate::function::FunctionRef;
+use crate::function::{FunctionRef, Outcome, PanicReport};
 use crate::registry::{self, Child};
 use crate::restrictions::Restrictions;
+use crate::stdio::Streams;
+use crate::{child, fork, forkserver};
 
 /// How many levels deep children may have children.
 pub const MAX_DEPTH: u32 = 16;
@@ -52,24 +56,36 @@ pub(crate) const ORDER: u8 = 1;
 /// What a child is to do; the encoded arguments follow it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
-    pub(crate) function: FunctionRef,
+    /// None where what is to be called is in the child's memory already.
+    pub(crate) function: Option<FunctionRef>,
     pub(crate) print_panics: bool,
     /// Whether the parent waits for the function to be called.
     pub(crate) tell_start: bool,
     pub(crate) restrictions: Restrictions,
     pub(crate) name: String,
     pub(crate) parents_name: String,
+    /// What children do where they are not told, if they do as their parent.
+    pub(crate) start_method: Option<String>,
+    /// All of it, for a child that was not given it at its start.
+    pub(crate) environment: Option<Environment>,
 }
+
+pub(crate) type Environment = BTreeMap<OsString, OsString>;
 
 /// The circumstances a child is started in.
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) name: String,
-    pub(crate) environment: BTreeMap<OsString, OsString>,
+    pub(crate) method: StartMethod,
+    pub(crate) environment: Environment,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) streams: [sys::Stdio; 3],
+    /// This process's sides of them.
+    pub(crate) ours: Streams,
     pub(crate) daemon: bool,
     pub(crate) session: bool,
+    /// For a start that waits for somebody else.
+    pub(crate) deadline: Deadline,
 }
 
 /// Relaxed, both: set before `main`, or by `init` before the thread that started could start others.
@@ -99,10 +115,20 @@ pub fn is_child() -> bool {
     DEPTH.load(Ordering::Relaxed) > 0
 }
 
+/// How many levels of children deep this process is.
+pub(crate) fn depth() -> u32 {
+    DEPTH.load(Ordering::Relaxed)
+}
+
+/// In a child that was just forked.
+pub(crate) fn one_level_deeper() {
+    DEPTH.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Steps 3 to 7 of a child; nothing in any other process.
 fn enter(start: Option<Start>) {
     INITIALIZED.store(true, Ordering::Relaxed);
-    let Some(trigger) = own_trigger() else { return };
+    let Some(said) = own_trigger() else { return };
     // SAFETY: before `main`, or first in it: no other thread runs.
     drop(unsafe { hook::take_variable(TRIGGER) });
     sys::open_standard_streams();
@@ -110,16 +136,46 @@ fn enter(start: Option<Start>) {
     if hook::started_with_privileges() {
         child::refuse_start(&io::Error::from(io::ErrorKind::PermissionDenied));
     }
-    let (link, parent) = match take_over(&trigger) {
-        Ok(taken) => taken,
-        Err(error) => child::refuse_start(&error),
-    };
-    let (link, task) = child::take_order(link, parent);
+    let trigger = parse(&said)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is malformed"))
+        .unwrap_or_else(|error| child::refuse_start(&error));
+    DEPTH.store(trigger.depth, Ordering::Relaxed);
+    if trigger.role == Role::ForkServer {
+        forkserver::serve(trigger.parent, start)
+    }
+    let (link, parent) =
+        take_over(trigger.parent).unwrap_or_else(|error| child::refuse_start(&error));
+    let link = child::adopt(link);
+    let task = child::take_order(link, parent);
     if let Some(start) = start {
         // SAFETY: this is the hook that was given `start`, and `run` does not return.
         unsafe { start.run_remaining() };
     }
     child::run(link, task)
+}
+
+/// What a process that was started with the trigger is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Child,
+    ForkServer,
+}
+
+impl Role {
+    /// The end of the trigger.
+    fn mark(self) -> &'static str {
+        match self {
+            Role::Child => "",
+            Role::ForkServer => ":forkserver",
+        }
+    }
+}
+
+/// What the trigger says.
+struct Trigger {
+    parent: u32,
+    depth: u32,
+    role: Role,
 }
 
 /// What the trigger says, if it is there and meant for this version.
@@ -129,35 +185,78 @@ fn own_trigger() -> Option<String> {
     Some(said.to_string())
 }
 
-/// The parent's pid and the depth.
-fn parse(trigger: &str) -> Option<(u32, u32)> {
-    let (parent, depth) = trigger.split_once(':')?;
-    Some((parent.parse().ok()?, depth.parse().ok()?))
+fn parse(said: &str) -> Option<Trigger> {
+    let (said, role) = match said.strip_suffix(Role::ForkServer.mark()) {
+        Some(said) => (said, Role::ForkServer),
+        None => (said, Role::Child),
+    };
+    let (parent, depth) = said.split_once(':')?;
+    let (parent, depth) = (parent.parse().ok()?, depth.parse().ok()?);
+    (depth <= MAX_DEPTH).then_some(Trigger {
+        parent,
+        depth,
+        role,
+    })
 }
 
-fn take_over(trigger: &str) -> io::Result<(Link, ParentProcess)> {
-    let (parent, depth) = parse(trigger)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is malformed"))?;
-    DEPTH.store(depth, Ordering::Relaxed);
-    if sys::parent_id() != parent {
-        return Err(io::Error::new(
-            io::ErrorKind::BrokenPipe,
-            "the parent ended during the start",
-        ));
+/// Errors where this process's parent is another than the one that had it made.
+pub(crate) fn check_parent(parent: u32) -> io::Result<()> {
+    if sys::parent_id() == parent {
+        return Ok(());
     }
+    Err(io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        "the parent ended during the start",
+    ))
+}
+
+fn take_over(parent: u32) -> io::Result<(Link, ParentProcess)> {
+    check_parent(parent)?;
     // SAFETY: the parent has put its handles there for this code, which runs once: the trigger that led
     // here is gone.
     let socket = unsafe { sys::inherited(0) }?;
     // SAFETY: as above.
     let parents_life = unsafe { sys::inherited(1) }?;
     let socket = Socket::inherited(socket, parent)?;
-    let parent = ParentProcess {
+    Ok((Link::new(socket), take_hold(parents_life, parent)?))
+}
+
+/// Step 4.
+fn take_hold(parents_life: OwnedHandle, parent: u32) -> io::Result<ParentProcess> {
+    Ok(ParentProcess {
         // Told by the order.
         name: String::new(),
         pid: parent,
         life: lifeline::hold(parents_life)?,
-    };
-    Ok((Link::new(socket), parent))
+    })
+}
+
+/// Where a forked child is to be.
+pub(crate) struct Place {
+    pub(crate) streams: [sys::Stdio; 3],
+    pub(crate) folder: Option<OwnedHandle>,
+    pub(crate) session: bool,
+}
+
+/// Steps 3 to 5 of a child that was forked and is one level deeper already.
+pub(crate) fn begin_forked(
+    socket: Socket,
+    parents_life: io::Result<OwnedHandle>,
+    parent: u32,
+    place: Place,
+) -> (&'static Link, child::Task) {
+    let link = child::adopt(Link::new(socket));
+    let taken = parents_life.and_then(|life| {
+        check_parent(parent)?;
+        // Before the lifeline, which is about the group that this process leads.
+        sys::settle(&place.streams, place.folder.as_ref(), place.session)?;
+        drop(place);
+        take_hold(life, parent)
+    });
+    match taken {
+        Ok(parent) => (link, child::take_order(link, parent)),
+        Err(error) => child::refuse(link, &error.to_string()),
+    }
 }
 
 /// The identity of this program's image, which a child must share.
@@ -166,12 +265,21 @@ pub(crate) fn identity() -> &'static [u8] {
     IDENTITY.get_or_init(image::main_identity)
 }
 
+/// What a child is to call.
+pub(crate) enum Call<'a> {
+    /// What the order names, with these arguments.
+    Sent(&'a [u8], &'a [Arc<OwnedHandle>]),
+    /// This, in a process that is forked from this one.
+    Here(Here<'a>),
+}
+
+pub(crate) type Here<'a> = Box<dyn FnOnce(PanicReport, &mut Encoder<'_>) -> Outcome + 'a>;
+
 /// Steps 1 and 2.
 pub(crate) fn start(
     setting: &mut Setting,
-    order: &Order,
-    arguments: &[u8],
-    handles: &[Arc<OwnedHandle>],
+    order: &mut Order,
+    call: Call<'_>,
 ) -> Result<(Arc<Child>, Link), Error> {
     let fail = |kind| Error::new(kind, None);
     let start = |error| fail(Kind::Start(error));
@@ -184,13 +292,22 @@ pub(crate) fn start(
     if registry::is_exiting() {
         return Err(fail(Kind::Exiting));
     }
-    let depth = DEPTH.load(Ordering::Relaxed) + 1;
+    let depth = depth() + 1;
     if depth > MAX_DEPTH {
         return Err(fail(Kind::TooDeep(depth - 1)));
     }
+    if setting.method != StartMethod::Spawn {
+        // What no system call can carry is found by whoever would have to.
+        drop(command(setting, &[]).map_err(start)?);
+        order.environment = Some(std::mem::take(&mut setting.environment));
+    }
+    let (arguments, handles, here) = match call {
+        Call::Sent(arguments, handles) => (arguments, handles, None),
+        Call::Here(here) => (&[][..], &[][..], Some(here)),
+    };
     let mut body = Vec::with_capacity(256 + arguments.len());
     let no_handles =
-        encode(&(identity(), order), &mut body).map_err(|error| fail(Kind::Encode(error)))?;
+        encode(&(identity(), &*order), &mut body).map_err(|error| fail(Kind::Encode(error)))?;
     debug_assert!(
         no_handles.is_empty(),
         "an order has none; the arguments have"
@@ -198,50 +315,55 @@ pub(crate) fn start(
     body.extend_from_slice(arguments);
 
     let (ours, theirs) = Socket::pair().map_err(start)?;
-    let link = Link::new(ours);
+    let mut link = Some(Link::new(ours));
     // The socket is empty and holds more than a frame: this does not wait.
-    link.send(
-        Frame {
-            kind: ORDER,
-            body: &body,
-            handles,
-        },
-        Deadline::now(),
-    )
-    .map_err(start)?;
-    let parents_life = lifeline::share().map_err(start)?;
-    let inherit = [theirs.as_handle(), parents_life];
-    let command = command(setting, depth, &inherit).map_err(start)?;
-    let waiter = command.start().map_err(start)?;
-    drop(command);
-    drop(theirs);
-    Ok((
-        Child::register(setting.name.clone(), waiter, setting.daemon),
-        link,
-    ))
+    let frame = Frame {
+        kind: ORDER,
+        body: &body,
+        handles,
+    };
+    let sent = link.as_ref().map(|link| link.send(frame, Deadline::now()));
+    sent.transpose().map_err(start)?;
+    let waiter = match setting.method {
+        StartMethod::Spawn => {
+            let parents_life = lifeline::share().map_err(start)?;
+            let inherit = [theirs.as_handle(), parents_life];
+            let mut command = command(setting, &inherit).map_err(start)?;
+            command.streams(std::mem::take(&mut setting.streams));
+            add_trigger(&mut command, depth, Role::Child).map_err(start)?;
+            let waiter = command.start().map_err(start)?;
+            drop(command);
+            drop(theirs);
+            waiter
+        }
+        StartMethod::ForkServer => forkserver::start(setting, theirs)?,
+        StartMethod::Fork(promise) => {
+            fork::start(setting, promise, theirs, here, || drop(link.take()))?
+        }
+    };
+    let link = link.expect("only a forked child has given it up");
+    let child = Child::register(setting.name.clone(), waiter, setting.daemon);
+    Ok((child, link))
 }
 
-fn command<'a>(
-    setting: &mut Setting,
-    depth: u32,
-    inherit: &'a [multiproc_sys::handle::BorrowedHandle<'a>],
-) -> io::Result<Command<'a>> {
+/// Without streams and trigger.
+fn command<'a>(setting: &Setting, inherit: &'a [BorrowedHandle<'a>]) -> io::Result<Command<'a>> {
     let mut command = Command::new(&sys::own_image(), &setting.name, inherit)?;
-    for (name, value) in setting
-        .environment
-        .iter()
-        .filter(|(name, _)| *name != TRIGGER)
-    {
+    for (name, value) in &setting.environment {
         command.variable(name, value)?;
     }
-    let trigger = format!("{VERSION}:{}:{depth}", std::process::id());
-    command.variable(OsStr::new(TRIGGER), OsStr::new(&trigger))?;
     if let Some(folder) = &setting.folder {
         command.folder(folder)?;
     }
     if setting.session {
         command.new_session();
     }
-    command.streams(std::mem::take(&mut setting.streams));
     Ok(command)
+}
+
+/// The last that is added to a command's environment.
+pub(crate) fn add_trigger(command: &mut Command<'_>, depth: u32, role: Role) -> io::Result<()> {
+    let mark = role.mark();
+    let trigger = format!("{VERSION}:{}:{depth}{mark}", std::process::id());
+    command.variable(OsStr::new(TRIGGER), OsStr::new(&trigger))
 }

@@ -170,6 +170,14 @@ impl Streams {
         }
     }
 
+    /// For a forked child, in which they are not the parent's sides any more.
+    pub(crate) fn close(&self) {
+        drop(self.take_input());
+        for which in [Which::Output, Which::Error] {
+            drop(self.take(which));
+        }
+    }
+
     /// What was written last, as far as it was kept.
     pub(crate) fn tail(&self, which: Which) -> Option<Vec<u8>> {
         match &*self.output(which) {

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use multiproc_process::Process;
+use multiproc_process::{Process, StartMethod};
 use multiproc_testkit::{Oracle, Percentiles, alive, eventually, forever};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,10 +37,14 @@ fn misbehave(how: u32) {
     }
 }
 
+/// Two of the children by each method that a process with threads can use.
 fn parent_of_four(_: ()) {
-    let _children: Vec<_> = (0..4)
-        .map(|how| Process::spawn(misbehave, how).unwrap())
-        .collect();
+    let start = |how: u32| {
+        let methods = [StartMethod::Spawn, StartMethod::ForkServer];
+        let builder = Process::builder().start_method(methods[how as usize / 2]);
+        builder.spawn(misbehave, how).unwrap()
+    };
+    let _children: Vec<_> = (0..4).map(start).collect();
     forever()
 }
 

@@ -36,6 +36,8 @@
 //! |---|---|
 //! | run one function in another process and get its result | [`Process::spawn`], [`Process::join`], or `.await` |
 //! | wait for the first of several processes, see which there are | [`wait_any`], [`active_children`] |
+//! | have processes start at the cost of a fork, with state loaded once | [`StartMethod::ForkServer`], [`set_forkserver_preload`] |
+//! | choose how all processes start | [`set_start_method`] |
 //! | give that process a name, an environment, a folder, other standard streams, limits | [`Process::builder`] |
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | fill or change a large shared array with all workers, in place | [`Pool::for_each_chunk_mut`] |
@@ -123,8 +125,9 @@
 #[cfg(feature = "process")]
 #[doc(inline)]
 pub use multiproc_process::{
-    EXIT_WAIT, ExitStatus, Process, Resource, Stdio, active_children, cpu_count, current_process,
-    init, is_child, parent_process, wait_any,
+    EXIT_WAIT, ExitStatus, ForkPromise, Process, Resource, StartMethod, Stdio, active_children,
+    cpu_count, current_process, force_start_method, get_start_method, init, is_child,
+    parent_process, set_forkserver_preload, set_start_method, wait_any,
 };
 
 // Pools of worker processes.

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use multiproc_process::{
-    AsHandle, Process, Stdio, active_children, cpu_count, current_process, parent_process, wait_any,
+    AsHandle, Process, Stdio, active_children, cpu_count, current_process, is_child,
+    parent_process, wait_any,
 };
 use multiproc_testkit::{Oracle, alive, eventually, process_state, within};
 
@@ -43,7 +44,6 @@ fn line(input: &mut impl BufRead) -> String {
     line.trim_end().to_string()
 }
 
-#[test]
 fn an_interrupted_child_ends_by_the_signal() {
     let oracle = oracle();
     let (child, mut output) = printing(|()| {
@@ -67,7 +67,6 @@ fn an_interrupted_child_ends_by_the_signal() {
     oracle.finish();
 }
 
-#[test]
 fn a_suspended_child_stands_still_with_its_group_until_it_is_resumed() {
     let oracle = oracle();
     let (child, mut output) = printing(|()| {
@@ -105,7 +104,6 @@ fn a_suspended_child_stands_still_with_its_group_until_it_is_resumed() {
     oracle.with_orphans().finish();
 }
 
-#[test]
 fn the_first_of_several_children_to_end_is_told() {
     let oracle = oracle();
     let children: Vec<_> = (0..3).map(|_| Process::spawn(idle, ()).unwrap()).collect();
@@ -139,7 +137,6 @@ fn the_first_of_several_children_to_end_is_told() {
     oracle.finish();
 }
 
-#[test]
 fn the_end_of_a_program_does_not_wait_for_a_detached_child_which_ends_with_it() {
     let oracle = oracle().with_orphans();
     let begun = Instant::now();
@@ -159,14 +156,12 @@ fn the_end_of_a_program_does_not_wait_for_a_detached_child_which_ends_with_it() 
     oracle.finish();
 }
 
-#[test]
 fn a_detached_child_that_ends_is_reaped() {
     let oracle = oracle();
     Process::spawn(|()| (), ()).unwrap().detach();
     oracle.finish();
 }
 
-#[test]
 fn children_that_run_are_listed_whoever_holds_them() {
     let oracle = oracle();
     assert_eq!(active_children().len(), 0);
@@ -194,7 +189,6 @@ fn children_that_run_are_listed_whoever_holds_them() {
     oracle.finish();
 }
 
-#[test]
 fn a_forked_copy_has_no_children() {
     let oracle = oracle();
     let copied = |()| {
@@ -229,11 +223,13 @@ fn who() -> (String, u32, Option<(String, u32)>) {
     (own.name().to_string(), own.pid(), parent)
 }
 
-#[test]
 fn a_process_knows_itself_and_its_parent() {
     let oracle = oracle();
-    let here = ("MainProcess".to_string(), std::process::id());
-    assert_eq!(who(), (here.0.clone(), here.1, None));
+    let (name, pid, above) = who();
+    assert_eq!(pid, std::process::id());
+    assert_eq!(above.is_some(), is_child());
+    assert_eq!(name == "MainProcess", !is_child());
+    let here = (name, pid);
     let child = Process::builder()
         .name("child")
         .spawn(
@@ -255,7 +251,6 @@ fn a_process_knows_itself_and_its_parent() {
     oracle.finish();
 }
 
-#[test]
 fn at_least_one_process_can_compute() {
     let here = cpu_count();
     assert!(here >= 1);
@@ -265,3 +260,15 @@ fn at_least_one_process_can_compute() {
         .unwrap();
     assert_eq!(within(LIMIT, move || child.join()).unwrap(), here);
 }
+
+cases![
+    an_interrupted_child_ends_by_the_signal,
+    a_suspended_child_stands_still_with_its_group_until_it_is_resumed,
+    the_first_of_several_children_to_end_is_told,
+    the_end_of_a_program_does_not_wait_for_a_detached_child_which_ends_with_it,
+    a_detached_child_that_ends_is_reaped,
+    children_that_run_are_listed_whoever_holds_them,
+    a_forked_copy_has_no_children,
+    a_process_knows_itself_and_its_parent,
+    at_least_one_process_can_compute,
+];

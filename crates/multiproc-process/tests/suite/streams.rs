@@ -31,7 +31,6 @@ fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R
     within(LIMIT, move || child.join())
 }
 
-#[test]
 fn the_last_words_of_a_child_that_dies_are_in_its_error() {
     let oracle = oracle();
     let builder = Process::builder().stderr(Stdio::captured());
@@ -64,7 +63,6 @@ fn the_last_words_of_a_child_that_dies_are_in_its_error() {
     oracle.finish();
 }
 
-#[test]
 fn a_captured_panic_is_told_once() {
     let oracle = oracle();
     let child = Process::builder()
@@ -76,7 +74,6 @@ fn a_captured_panic_is_told_once() {
     oracle.finish();
 }
 
-#[test]
 fn a_start_that_fails_tells_the_last_words_too() {
     let oracle = oracle();
     let error = Process::builder()
@@ -118,7 +115,6 @@ fn talk(last: String) {
     eprint!("{last}");
 }
 
-#[test]
 fn a_child_that_writes_without_end_never_waits_and_its_last_bytes_are_kept() {
     let oracle = oracle();
     let child = Process::builder()
@@ -149,7 +145,6 @@ fn a_child_that_writes_without_end_never_waits_and_its_last_bytes_are_kept() {
     oracle.finish();
 }
 
-#[test]
 fn a_text_cut_within_a_character_begins_with_the_next() {
     let oracle = oracle();
     let child = Process::builder().stderr(Stdio::captured_last(5)).spawn(
@@ -164,7 +159,6 @@ fn a_text_cut_within_a_character_begins_with_the_next() {
     oracle.finish();
 }
 
-#[test]
 fn whom_a_child_leaves_behind_with_its_streams_is_not_waited_for() {
     let oracle = oracle().with_orphans();
     let (input, keep) = std::io::pipe().unwrap();
@@ -187,7 +181,6 @@ fn whom_a_child_leaves_behind_with_its_streams_is_not_waited_for() {
     oracle.finish();
 }
 
-#[test]
 fn piped_streams_are_the_parents_to_use() {
     let oracle = oracle();
     let child = Process::builder()
@@ -224,7 +217,6 @@ fn piped_streams_are_the_parents_to_use() {
     oracle.finish();
 }
 
-#[test]
 fn joining_does_not_wait_for_streams_that_nobody_took() {
     let oracle = oracle();
     let child = Process::builder()
@@ -255,3 +247,14 @@ fn joining_does_not_wait_for_streams_that_nobody_took() {
     assert_eq!(join(open.unwrap()).unwrap(), "");
     oracle.finish();
 }
+
+cases![
+    the_last_words_of_a_child_that_dies_are_in_its_error,
+    a_captured_panic_is_told_once,
+    a_start_that_fails_tells_the_last_words_too,
+    a_child_that_writes_without_end_never_waits_and_its_last_bytes_are_kept,
+    a_text_cut_within_a_character_begins_with_the_next,
+    whom_a_child_leaves_behind_with_its_streams_is_not_waited_for,
+    piped_streams_are_the_parents_to_use,
+    joining_does_not_wait_for_streams_that_nobody_took,
+];

@@ -8,26 +8,6 @@ use multiproc_process::{Builder, Error, Process, Resource, Stdio, active_childre
 use multiproc_testkit::{Oracle, alive, eventually, kill, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// For a start that will not come about.
-const SHORT: Duration = Duration::from_millis(200);
-
-/// Tells a child what goes wrong before its function is called.
-const DISTURB: &str = "MULTIPROC_TEST_DISTURB";
-
-/// As a library's constructor might be.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static CONSTRUCTOR: extern "C" fn() = {
-    extern "C" fn disturb() {
-        match std::env::var(DISTURB).as_deref() {
-            Ok("hang") => multiproc_testkit::forever(),
-            Ok("abort") => std::process::abort(),
-            _ => {}
-        }
-    }
-    disturb
-};
-
 fn oracle() -> Oracle {
     Oracle::after(|| Process::spawn(|()| (), ()).unwrap().join().unwrap())
 }
@@ -44,7 +24,6 @@ fn first_cpu() -> usize {
     digits.into_iter().next().unwrap().parse().unwrap()
 }
 
-#[test]
 fn a_child_runs_on_the_cpus_and_with_the_niceness_it_was_given() {
     let oracle = oracle();
     let child = Process::builder()
@@ -65,7 +44,6 @@ fn a_child_runs_on_the_cpus_and_with_the_niceness_it_was_given() {
     oracle.finish();
 }
 
-#[test]
 fn each_limit_is_the_one_it_is_called() {
     let oracle = oracle();
     let most = [
@@ -108,7 +86,6 @@ fn each_limit_is_the_one_it_is_called() {
     oracle.finish();
 }
 
-#[test]
 fn a_restriction_that_cannot_be_is_an_error_that_names_it() {
     let oracle = oracle();
     let open = format!("open files cannot be limited to {}", u64::MAX);
@@ -133,7 +110,6 @@ fn a_restriction_that_cannot_be_is_an_error_that_names_it() {
     oracle.finish();
 }
 
-#[test]
 fn memory_beyond_the_cap_is_refused_and_ends_who_did_not_expect_it() {
     let oracle = oracle();
     let capped = || Process::builder().memory_limit(512 << 20);
@@ -154,7 +130,6 @@ fn memory_beyond_the_cap_is_refused_and_ends_who_did_not_expect_it() {
     oracle.finish();
 }
 
-#[test]
 fn a_result_that_a_limit_forbids_is_an_error_that_says_so() {
     let oracle = oracle();
     let child = Process::builder()
@@ -185,7 +160,6 @@ fn parent_of_a_session(_: ()) {
     multiproc_testkit::forever()
 }
 
-#[test]
 fn a_child_in_a_session_of_its_own_dies_with_its_parent_too() {
     let oracle = oracle().with_orphans();
     let usual = Process::spawn(leads_session, ()).unwrap();
@@ -207,7 +181,6 @@ fn a_child_in_a_session_of_its_own_dies_with_its_parent_too() {
     oracle.finish();
 }
 
-#[test]
 fn a_start_that_succeeds_in_time_is_told_and_the_result_comes_as_ever() {
     let oracle = oracle();
     let child = Process::builder().start_timeout(LIMIT).spawn(|n| n + 1, 1);
@@ -221,26 +194,11 @@ fn a_start_that_succeeds_in_time_is_told_and_the_result_comes_as_ever() {
     oracle.finish();
 }
 
-#[test]
-fn a_start_that_hangs_or_fails_is_an_error_of_spawn() {
+fn a_start_that_fails_is_an_error_of_spawn_where_that_waits() {
     let oracle = oracle();
-    let disturbed = |how: &str| Process::builder().env(DISTURB, how);
-    let spawn = |builder: Builder, timeout| {
-        let started = within(LIMIT, move || {
-            builder.start_timeout(timeout).spawn(|()| (), ())
-        });
-        assert_eq!(active_children().len(), 0);
-        started.unwrap_err()
-    };
-    let hung = spawn(disturbed("hang"), SHORT);
-    assert!(hung.is_start() && hung.is_timeout(), "{hung}");
-    assert!(hung.pid().is_some(), "{hung}");
-
-    let died = spawn(disturbed("abort").limit(Resource::CoreSize, 0), LIMIT);
-    assert!(died.is_start() && !died.is_timeout(), "{died}");
-    assert_eq!(died.exit_status().unwrap().signal(), Some(libc::SIGABRT));
-
-    let refused = spawn(Process::builder().niceness(99), LIMIT);
+    let odd = Process::builder().niceness(99).start_timeout(LIMIT);
+    let refused = odd.spawn(|()| (), ()).unwrap_err();
+    assert_eq!(active_children().len(), 0);
     assert!(refused.is_start(), "{refused}");
     assert!(
         refused.to_string().contains("a niceness of 99"),
@@ -249,7 +207,6 @@ fn a_start_that_hangs_or_fails_is_an_error_of_spawn() {
     oracle.finish();
 }
 
-#[test]
 fn a_child_that_may_open_nothing_still_runs_its_function() {
     let oracle = oracle();
     for most in 0..8 {
@@ -295,7 +252,6 @@ fn start_under(limits: Vec<u64>) -> Vec<Option<String>> {
     errors.collect()
 }
 
-#[test]
 fn a_parent_at_any_limit_of_open_files_gets_a_clean_error_and_recovers() {
     let oracle = oracle();
     let child = Process::spawn(start_under, (0..40).collect()).unwrap();
@@ -306,3 +262,17 @@ fn a_parent_at_any_limit_of_open_files_gets_a_clean_error_and_recovers() {
     }
     oracle.finish();
 }
+
+cases![
+    a_child_runs_on_the_cpus_and_with_the_niceness_it_was_given,
+    each_limit_is_the_one_it_is_called,
+    a_restriction_that_cannot_be_is_an_error_that_names_it,
+    memory_beyond_the_cap_is_refused_and_ends_who_did_not_expect_it,
+    a_result_that_a_limit_forbids_is_an_error_that_says_so,
+    a_child_in_a_session_of_its_own_dies_with_its_parent_too,
+    a_start_that_succeeds_in_time_is_told_and_the_result_comes_as_ever,
+    a_start_that_fails_is_an_error_of_spawn_where_that_waits,
+    a_parent_at_any_limit_of_open_files_gets_a_clean_error_and_recovers,
+];
+
+cases_of_closed_children![a_child_that_may_open_nothing_still_runs_its_function,];

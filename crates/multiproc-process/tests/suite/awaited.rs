@@ -8,7 +8,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use multiproc_process::{Error, Process};
-use multiproc_testkit::{Oracle, eventually, within};
+use multiproc_testkit::{Oracle, eventually};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -57,38 +57,35 @@ fn is_pending<F: Future + Unpin>(future: &mut F, waker: &Arc<Count>) -> bool {
     pin!(future).poll(&mut context).is_pending()
 }
 
-#[test]
 fn a_result_a_panic_and_a_death_are_awaited_as_they_are_joined() {
     let oracle = oracle();
-    within(LIMIT, || {
-        block_on(async {
-            let child = Process::spawn(|text: String| text + "!", "x".repeat(1 << 20))?;
-            assert_eq!(child.await?.len(), (1 << 20) + 1);
-            let quiet = Process::builder().print_panics(false);
-            let child = quiet.spawn(|()| -> () { panic!("not this") }, ())?;
-            assert_eq!(
-                child.await.unwrap_err().panic().unwrap().message,
-                "not this"
-            );
-            let child = Process::spawn(idle, ())?;
-            child.kill()?;
-            let error = child.await.unwrap_err();
-            assert_eq!(error.exit_status().unwrap().signal(), Some(libc::SIGKILL));
+    block_on(async {
+        let child = Process::spawn(|text: String| text + "!", "x".repeat(1 << 20))?;
+        assert_eq!(child.await?.len(), (1 << 20) + 1);
+        let quiet = Process::builder().print_panics(false);
+        let child = quiet.spawn(|()| -> () { panic!("not this") }, ())?;
+        assert_eq!(
+            child.await.unwrap_err().panic().unwrap().message,
+            "not this"
+        );
+        let child = Process::spawn(idle, ())?;
+        child.kill()?;
+        let error = child.await.unwrap_err();
+        assert_eq!(error.exit_status().unwrap().signal(), Some(libc::SIGKILL));
 
-            let kept = Process::spawn(|()| 5, ())?;
-            assert_eq!((&kept).await?, 5);
-            assert!(
-                (&kept)
-                    .await
-                    .unwrap_err()
-                    .to_string()
-                    .contains("joined before")
-            );
-            assert!(!kept.is_alive()?);
-            Ok::<(), Error>(())
-        })
-        .unwrap();
-    });
+        let kept = Process::spawn(|()| 5, ())?;
+        assert_eq!((&kept).await?, 5);
+        assert!(
+            (&kept)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("joined before")
+        );
+        assert!(!kept.is_alive()?);
+        Ok::<(), Error>(())
+    })
+    .unwrap();
     oracle.finish();
 }
 
@@ -101,7 +98,6 @@ fn own_threads() -> usize {
     names.filter(|name| name.starts_with("multiproc-")).count()
 }
 
-#[test]
 fn many_are_awaited_without_a_thread_for_each() {
     let oracle = oracle();
     let children: Vec<Process> = (0..20).map(|_| Process::spawn(idle, ()).unwrap()).collect();
@@ -119,7 +115,6 @@ fn many_are_awaited_without_a_thread_for_each() {
     oracle.finish();
 }
 
-#[test]
 fn the_last_to_ask_is_woken_and_who_has_gone_is_forgotten() {
     let oracle = oracle();
     let child = Process::spawn(idle, ()).unwrap();
@@ -142,3 +137,9 @@ fn the_last_to_ask_is_woken_and_who_has_gone_is_forgotten() {
     drop(child);
     oracle.finish();
 }
+
+cases![
+    a_result_a_panic_and_a_death_are_awaited_as_they_are_joined,
+    many_are_awaited_without_a_thread_for_each,
+    the_last_to_ask_is_woken_and_who_has_gone_is_forgotten,
+];

@@ -1,0 +1,182 @@
+//! What parent and fork server say to each other over the control socket.
+//!
+//! | message | bytes | handles |
+//! |---|---|---|
+//! | fork | 0, session, kinds of the three streams | the child's end of its link, its folder, streams of kind 2 |
+//! | preload | 1 | the server's end of the link with the order |
+//! | forked | 0 | |
+//! | failed | 1, the error's number in 4 bytes | |
+//! | unfit | 2, why | |
+
+use std::io;
+
+use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
+use multiproc_sys::process::{self as sys, Stdio};
+
+/// To the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Fork {
+        session: bool,
+        streams: [StreamKind; 3],
+    },
+    Preload,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamKind {
+    Null,
+    Handle,
+}
+
+impl Request {
+    pub(super) fn bytes(self) -> Vec<u8> {
+        match self {
+            Request::Fork { session, streams } => {
+                let kinds = streams.map(|kind| u8::from(kind == StreamKind::Handle));
+                [&[0, u8::from(session)], &kinds[..]].concat()
+            }
+            Request::Preload => vec![1],
+        }
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Request> {
+        match *bytes {
+            [0, session @ 0..=1, ref kinds @ ..] => {
+                let kind = |kind: u8| match kind {
+                    0 => Some(StreamKind::Null),
+                    1 => Some(StreamKind::Handle),
+                    _ => None,
+                };
+                let [input, output, error] = *kinds else {
+                    return None;
+                };
+                Some(Request::Fork {
+                    session: session == 1,
+                    streams: [kind(input)?, kind(output)?, kind(error)?],
+                })
+            }
+            [1] => Some(Request::Preload),
+            _ => None,
+        }
+    }
+}
+
+/// One of a child's standard streams, as it is passed.
+pub(super) enum Stream<'a> {
+    Null,
+    Given(&'a OwnedHandle),
+    /// Where this process's leads at this moment.
+    Own(BorrowedHandle<'static>),
+}
+
+impl<'a> Stream<'a> {
+    pub(super) fn of(stream: &'a Stdio, number: usize) -> Stream<'a> {
+        match stream {
+            Stdio::Handle(handle) => Stream::Given(handle),
+            Stdio::Null => Stream::Null,
+            // One that is closed here leads nowhere there.
+            Stdio::Inherit => sys::standard_stream(number).map_or(Stream::Null, Stream::Own),
+        }
+    }
+
+    pub(super) fn kind(&self) -> StreamKind {
+        match self {
+            Stream::Null => StreamKind::Null,
+            _ => StreamKind::Handle,
+        }
+    }
+
+    pub(super) fn handle(&self) -> Option<BorrowedHandle<'_>> {
+        match self {
+            Stream::Null => None,
+            Stream::Given(handle) => Some(handle.as_handle()),
+            Stream::Own(handle) => Some(*handle),
+        }
+    }
+}
+
+/// From the server.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Forked(u32),
+    Failed(io::Error),
+    Unfit(String),
+}
+
+pub(super) const FORKED: &[u8] = &[0];
+
+pub(super) fn failed(error: &io::Error) -> Vec<u8> {
+    match error.raw_os_error() {
+        Some(number) => [&[1], &number.to_le_bytes()[..]].concat(),
+        None => [&[2], error.to_string().as_bytes()].concat(),
+    }
+}
+
+impl Answer {
+    /// With the number that the kernel has written.
+    pub(super) fn from_bytes(bytes: &[u8], forked: Option<u32>) -> Option<Answer> {
+        match (bytes, forked) {
+            ([0], Some(pid)) => Some(Answer::Forked(pid)),
+            ([1, number @ ..], None) => {
+                let number = i32::from_le_bytes(number.try_into().ok()?);
+                Some(Answer::Failed(io::Error::from_raw_os_error(number)))
+            }
+            ([2, why @ ..], None) => Some(Answer::Unfit(String::from_utf8_lossy(why).into_owned())),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_arrive_as_they_were_made_and_nothing_else_is_one() {
+        use StreamKind::{Handle, Null};
+        let requests = [
+            Request::Preload,
+            Request::Fork {
+                session: false,
+                streams: [Null, Handle, Handle],
+            },
+            Request::Fork {
+                session: true,
+                streams: [Handle, Null, Null],
+            },
+        ];
+        for request in requests {
+            assert_eq!(Request::from_bytes(&request.bytes()), Some(request));
+        }
+        for bytes in [
+            &[][..],
+            &[2],
+            &[1, 0],
+            &[0],
+            &[0, 0, 0, 0],
+            &[0, 2, 0, 0, 0],
+            &[0, 0, 0, 0, 3],
+        ] {
+            assert_eq!(Request::from_bytes(bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_the_number_are_none() {
+        let denied = io::Error::from_raw_os_error(11);
+        let answer = Answer::from_bytes(&failed(&denied), None);
+        assert!(matches!(answer, Some(Answer::Failed(error)) if error.raw_os_error() == Some(11)));
+        let unfit = failed(&io::Error::other("threads"));
+        let answer = Answer::from_bytes(&unfit, None);
+        assert!(matches!(answer, Some(Answer::Unfit(why)) if why == "threads"));
+        assert!(matches!(
+            Answer::from_bytes(FORKED, Some(7)),
+            Some(Answer::Forked(7))
+        ));
+        assert!(Answer::from_bytes(FORKED, None).is_none());
+        assert!(Answer::from_bytes(&unfit, Some(7)).is_none());
+        assert!(Answer::from_bytes(&[1, 2], None).is_none());
+        assert!(Answer::from_bytes(&[], None).is_none());
+    }
+}
