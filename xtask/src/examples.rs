@@ -17,13 +17,16 @@ mod tests;
 /// What an example printed, judged.
 type Expectation = fn(&str) -> Outcome;
 
-const EXPECTATIONS: [(&str, Expectation); 4] = [
+const EXPECTATIONS: [(&str, Expectation); 7] = [
     ("array_cubes", |text| {
         exactly(
             "[8, 27, 64, 125, 216, 343, 512, 729, 1000, 1331, 1728, 2197, 2744, 3375, 4096]\n",
             text,
         )
     }),
+    ("crash_containment", crash_containment),
+    ("mandelbrot", mandelbrot),
+    ("monte_carlo_pi", monte_carlo_pi),
     ("pool_squares", |text| {
         exactly("[1, 4, 9, 16, 25, 36, 49, 64, 81]\n", text)
     }),
@@ -110,6 +113,45 @@ fn exactly(expected: &str, text: &str) -> Outcome {
         Ok(())
     } else {
         Err(format!("expected {expected:?}, got {text:?}"))
+    }
+}
+
+/// What became of each kind of task, and a pool that works on.
+fn crash_containment(text: &str) -> Outcome {
+    for expected in [
+        " 63 × healthy         returned 500000500000",
+        "  1 × segfault        its worker ended with signal 11 (SIGSEGV)",
+        "  1 × abort           its worker ended with signal 6 (SIGABRT)",
+        "  1 × exit            its worker ended with exit code 3",
+        "  1 × panic           panicked: something is wrong with item 4",
+        "  1 × hang            was ended after 2s",
+        "  1 × leak            its worker ended with signal 6 (SIGABRT)",
+        "  1 × stack overflow  its worker ended with signal 11 (SIGSEGV)",
+        "afterwards: [1, 4, 9, 16, 25]",
+    ] {
+        if !text.lines().any(|line| line.starts_with(expected)) {
+            return Err(format!("no line {expected:?} in {text:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The points of the set, of which there are as many each time.
+fn mandelbrot(text: &str) -> Outcome {
+    let drawn = text.starts_with("640 rows by ") && text.contains(", 154852 points inside: ");
+    if drawn {
+        Ok(())
+    } else {
+        Err(format!("not that picture: {text:?}"))
+    }
+}
+
+/// The same darts each time.
+fn monte_carlo_pi(text: &str) -> Outcome {
+    let expected = "20000000 darts, 15710822 hits: π is about 3.1422";
+    match text.lines().next() {
+        Some(line) if line == expected => Ok(()),
+        _ => Err(format!("expected {expected:?}, got {text:?}")),
     }
 }
 

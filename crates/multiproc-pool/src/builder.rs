@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
 
+use multiproc_process::Resource;
 use multiproc_process::function::Function;
 use multiproc_wire::{Descriptor, Failure, encode};
 use serde::Serialize;
@@ -150,6 +151,21 @@ impl Builder {
     pub fn start_limit(mut self, starts: u32) -> Builder {
         self.settings.start_limit = starts.max(1);
         self
+    }
+
+    /// So much of a resource and no more, for each worker
+    /// ([`process::Builder::limit`](multiproc_process::Builder::limit)).
+    #[doc(alias = "resource.setrlimit")]
+    pub fn limit(mut self, resource: Resource, most: u64) -> Builder {
+        self.settings.limits.push((resource, most));
+        self
+    }
+
+    /// Caps each worker's memory at so many bytes of address space: an allocation beyond it fails, and where the task
+    /// does not expect that, the worker aborts, which costs that task
+    /// ([`process::Builder::memory_limit`](multiproc_process::Builder::memory_limit)).
+    pub fn memory_limit(self, bytes: u64) -> Builder {
+        self.limit(Resource::AddressSpace, bytes)
     }
 
     /// How much other processes go before the workers: from -20 to 19

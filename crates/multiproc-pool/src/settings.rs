@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use multiproc_process::Resource;
+
 use crate::worker::Hook;
 
 /// What becomes of a pool when a worker is lost with a task.
@@ -29,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) max_memory: Option<u64>,
     pub(crate) max_pending: Option<usize>,
     pub(crate) start_limit: u32,
+    pub(crate) limits: Vec<(Resource, u64)>,
     pub(crate) niceness: Option<i32>,
     pub(crate) affinity: Option<Vec<usize>>,
     pub(crate) failure_mode: FailureMode,
@@ -47,6 +50,7 @@ impl Default for Settings {
             max_memory: None,
             max_pending: None,
             start_limit: 10,
+            limits: Vec::new(),
             niceness: None,
             affinity: None,
             failure_mode: FailureMode::Isolate,

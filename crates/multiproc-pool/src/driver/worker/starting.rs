@@ -39,6 +39,9 @@ impl Worker {
             .name(name)
             .daemon(true)
             .print_panics(false);
+        for (resource, most) in &settings.limits {
+            builder = builder.limit(*resource, *most);
+        }
         if let Some(niceness) = settings.niceness {
             builder = builder.niceness(niceness);
         }
