@@ -70,9 +70,7 @@ impl<T: Zeroable> SharedArray<T> {
     /// # Panics
     /// If an element has no size.
     pub fn zeroed(length: usize) -> io::Result<SharedArray<T>> {
-        const { assert!(size_of::<T>() > 0, "elements of a shared array have a size") };
-        let segment = Segment::create(Contents::of::<T>(KIND, length))?;
-        Ok(SharedArray::of(segment))
+        SharedArray::builder().zeroed(length)
     }
 
     /// As [`zeroed`](Self::zeroed), with as many elements as the [shape](Self::shape) has.
@@ -173,17 +171,7 @@ impl<T: Pod> SharedArray<T> {
     /// # Panics
     /// If an element has no size.
     pub fn from_slice(elements: &[T]) -> io::Result<SharedArray<T>> {
-        let array = SharedArray::<T>::zeroed(elements.len())?;
-        // SAFETY: the segment has room for as many elements, is fresh and nobody else's yet, and cannot
-        // overlap with a slice of Rust's.
-        unsafe {
-            array
-                .segment
-                .base()
-                .cast::<T>()
-                .copy_from_nonoverlapping(elements.as_ptr(), elements.len())
-        };
-        Ok(array)
+        SharedArray::builder().from_slice(elements)
     }
 
     /// Waits until nobody holds the lock, and takes it.

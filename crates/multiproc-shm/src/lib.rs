@@ -33,6 +33,8 @@ mod bell;
 #[cfg(not(loom))]
 mod block;
 #[cfg(not(loom))]
+mod builder;
+#[cfg(not(loom))]
 mod condition;
 #[cfg(not(loom))]
 mod element;
@@ -82,6 +84,8 @@ pub use barrier::{Barrier, BarrierMember, BarrierWaitResult};
 pub use bell::Bells;
 #[cfg(not(loom))]
 pub use block::Block;
+#[cfg(not(loom))]
+pub use builder::ArrayBuilder;
 #[cfg(not(loom))]
 pub use condition::{Condition, Guard, WaitTimeoutResult};
 #[cfg(not(loom))]

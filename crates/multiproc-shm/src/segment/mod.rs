@@ -4,7 +4,8 @@
 //!
 //! 1. The fields at the head of [`layout`] are written before the memory is given to anybody, and read once by
 //!    each process that maps it, into private memory; they are checked against the memory's true length, which
-//!    the kernel keeps (it is sealed against resizing). Nothing read later acts as a length or an offset.
+//!    the kernel keeps (it is sealed against resizing, unless it is a file). Nothing read later acts as a
+//!    length or an offset.
 //! 2. A process maps the same segment once: a handle that arrives again finds the mapping by its id.
 //! 3. Memory in which a thread of this process holds a lock, or any other word, is never unmapped: its guard
 //!    may have been leaked, and the kernel and the thread's list still point there. What is held is known
@@ -28,11 +29,13 @@ use crate::lending::Lending;
 
 mod frozen;
 mod layout;
+mod memory;
 mod registry;
 
 pub(crate) use frozen::FrozenSegment;
 pub(crate) use layout::{Contents, Slot, Words};
 use layout::{Fields, SLOTS, WORDS};
+pub(crate) use memory::Memory;
 use registry::Registry;
 
 /// Shared memory with a header, a lock and contents.
@@ -50,10 +53,14 @@ static MAPPED: Registry<Segment> = Registry::new();
 impl Segment {
     /// A new segment with zeroed contents.
     pub(crate) fn create(contents: Contents) -> io::Result<Arc<Segment>> {
+        Segment::create_with(contents, &Memory::default())
+    }
+
+    /// A new segment with zeroed contents, in memory of this kind.
+    pub(crate) fn create_with(contents: Contents, memory: &Memory) -> io::Result<Arc<Segment>> {
         let size = contents.check()?;
         robust::available()?;
-        let handle = map::create(size)?;
-        let mapping = Mapping::new(&handle, size)?;
+        let (handle, mapping) = memory.create(size)?;
         let id = random_id();
         mapping.write(0, bytemuck::bytes_of(&contents.to_fields(id)));
         Ok(Segment::enter(handle.into(), mapping, contents, id))
@@ -65,7 +72,10 @@ impl Segment {
             return Ok(known);
         }
         let refuse = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        let size = map::length(&handle)?;
+        let size = map::length(&handle).or_else(|why| match map::file_length(&handle) {
+            Ok(size) => Ok(size),
+            Err(_) => Err(why),
+        })?;
         if size < SLOTS {
             return Err(refuse("the received memory is too short for a segment"));
         }

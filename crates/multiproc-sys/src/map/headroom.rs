@@ -13,12 +13,7 @@ const NOISE: u64 = 1 << 20;
 
 /// Errors where `length` more bytes cannot be reserved.
 pub(super) fn check(length: u64) -> io::Result<()> {
-    if let Some(limit) = file_size_limit().filter(|limit| *limit < length) {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("{length} bytes of shared memory are more than the limit on file size ({limit} bytes) allows"),
-        ));
-    }
+    check_file_size(length)?;
     if length < NOISE {
         return Ok(());
     }
@@ -30,6 +25,17 @@ pub(super) fn check(length: u64) -> io::Result<()> {
                 format!("{length} bytes of shared memory were asked for, the {who} has {available} bytes left"),
             ));
         }
+    }
+    Ok(())
+}
+
+/// Errors where a file of `length` bytes would be answered by SIGXFSZ.
+pub(super) fn check_file_size(length: u64) -> io::Result<()> {
+    if let Some(limit) = file_size_limit().filter(|limit| *limit < length) {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{length} bytes of shared memory are more than the limit on file size ({limit} bytes) allows"),
+        ));
     }
     Ok(())
 }

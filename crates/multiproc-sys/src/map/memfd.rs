@@ -2,12 +2,13 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::headroom;
-use crate::syscall::check;
+use crate::syscall::{check, restarting};
 
 /// Shared memory of `length` bytes, zeroed. Each page is there from the start, so that a full
 /// machine is an error here and not a fatal signal at a later write.
@@ -91,12 +92,16 @@ pub fn length(memory: &OwnedFd) -> io::Result<usize> {
     if seals(memory)? & SEALS != SEALS {
         return Err(refuse("the received memory is not sealed against resizing"));
     }
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    usize::try_from(stat(memory)?.st_size)
+        .map_err(|_| refuse("the received memory has no sensible length"))
+}
+
+pub(super) fn stat(file: &OwnedFd) -> io::Result<libc::stat> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the descriptor is open and `stat` has room for the answer.
-    check(unsafe { libc::fstat(memory.as_raw_fd(), stat.as_mut_ptr()) })?;
+    check(unsafe { libc::fstat(file.as_raw_fd(), stat.as_mut_ptr()) })?;
     // SAFETY: `fstat` succeeded and has filled it.
-    let stat = unsafe { stat.assume_init() };
-    usize::try_from(stat.st_size).map_err(|_| refuse("the received memory has no sensible length"))
+    Ok(unsafe { stat.assume_init() })
 }
 
 pub(super) fn refuse(why: &'static str) -> io::Error {
@@ -137,6 +142,25 @@ impl Mapping {
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Asks for huge pages. Advice: the kernel may have none, or not for memory of this kind.
+    pub fn advise_huge_pages(&self) {
+        // Those that are there are put together, and later ones are made so.
+        let _advice = [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE].map(|advice| self.advise(advice));
+    }
+
+    /// Enters each page into this process's page table, so that none of the first accesses has to.
+    ///
+    /// # Errors
+    /// What the kernel answers; `InvalidInput` before Linux 5.14.
+    pub fn populate(&self) -> io::Result<()> {
+        self.advise(libc::MADV_POPULATE_WRITE)
+    }
+
+    fn advise(&self, advice: libc::c_int) -> io::Result<()> {
+        // SAFETY: the range is that of the mapping, whose contents none of the advices changes.
+        restarting(|| unsafe { libc::madvise(self.as_ptr().cast(), self.len(), advice) }).map(drop)
     }
 
     /// Copies `bytes` to `at`.
