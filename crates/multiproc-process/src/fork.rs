@@ -66,7 +66,6 @@ pub(crate) fn start(
         drop(gate);
         return sys::look_after(pid).map_err(start);
     }
-    gate.forget();
     drop(gate);
     registry::after_fork(children);
     child::forked();

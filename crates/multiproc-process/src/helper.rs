@@ -10,67 +10,141 @@
 //!    its way between the two, where it allocates nothing and takes no lock but the gate.
 //! 2. Whoever holds the whole gate ([`quiesce`]) holds it across the fork, in both processes.
 
+//! 3. The gate belongs to one process. A forked copy of it, however forked, finds it open, and no helper counted.
+
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
-static GATE: RwLock<()> = RwLock::new(());
-/// Relaxed: changed under a share of the gate, read under the whole of it.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::futex;
+
+/// Bit 0: held whole. Bits 1 to 15: how many shares are held. Bits 16 to 31: how many threads are helpers.
+static GATE: AtomicU32 = AtomicU32::new(0);
+const WHOLE: u32 = 1;
+const SHARE: u32 = 2;
+const SHARES: u32 = 0xfffe;
+const HELPER: u32 = 1 << 16;
+
+/// The process that the gate is of; `CHANGING` while a copy makes it its own.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+const CHANGING: u32 = u32::MAX;
 
 thread_local! {
-    static IS_HELPER: Cell<bool> = const { Cell::new(false) };
+    /// The process in which this thread is a helper.
+    static HELPS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// A share of the gate: while it is held, nothing forks.
 #[derive(Debug)]
 pub(crate) struct Busy {
-    _share: RwLockReadGuard<'static, ()>,
+    taken_in: u32,
 }
 
 /// The whole gate: while it is held, no helper works.
 #[derive(Debug)]
 pub(crate) struct Quiet {
-    _whole: RwLockWriteGuard<'static, ()>,
+    taken_in: u32,
+}
+
+/// This process's gate, and its number.
+fn gate() -> (&'static AtomicU32, u32) {
+    let own = process::id();
+    loop {
+        // Acquire: pairs with the Release below; whoever sees the owner sees the gate that it has made.
+        let owner = OWNER.load(Ordering::Acquire);
+        if owner == own {
+            return (&GATE, own);
+        }
+        if owner == CHANGING {
+            thread::yield_now();
+            continue;
+        }
+        // Relaxed: nothing is read that another process has written.
+        let mine = OWNER.compare_exchange(owner, CHANGING, Ordering::Relaxed, Ordering::Relaxed);
+        if mine.is_ok() {
+            GATE.store(0, Ordering::Relaxed);
+            OWNER.store(own, Ordering::Release);
+        }
+    }
 }
 
 /// Waits for a fork that is under way, and keeps others from beginning.
 pub(crate) fn busy() -> Busy {
-    Busy {
-        _share: GATE.read().unwrap_or_else(PoisonError::into_inner),
+    let (gate, taken_in) = gate();
+    let mut seen = gate.load(Ordering::Relaxed);
+    loop {
+        if seen & WHOLE != 0 {
+            let _look_again = futex::wait(gate, seen, Deadline::NEVER);
+            seen = gate.load(Ordering::Relaxed);
+            continue;
+        }
+        // Acquire: pairs with the Release of `Quiet`'s end. A fork makes nothing that helpers read, but its thread may.
+        match gate.compare_exchange(seen, seen + SHARE, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return Busy { taken_in },
+            Err(now) => seen = now,
+        }
     }
 }
 
 /// Waits until every helper waits. `None` on a helper, which would wait for itself.
 pub(crate) fn quiesce() -> Option<Quiet> {
-    if IS_HELPER.get() {
+    let (gate, taken_in) = gate();
+    if HELPS.get() == taken_in {
         return None;
     }
-    Some(Quiet {
-        _whole: GATE.write().unwrap_or_else(PoisonError::into_inner),
-    })
+    let mut seen = gate.load(Ordering::Relaxed);
+    loop {
+        if seen & (WHOLE | SHARES) != 0 {
+            let _look_again = futex::wait(gate, seen, Deadline::NEVER);
+            seen = gate.load(Ordering::Relaxed);
+            continue;
+        }
+        // Acquire: pairs with the Release of `Busy`'s end: what a helper did is whole.
+        match gate.compare_exchange(seen, seen | WHOLE, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return Some(Quiet { taken_in }),
+            Err(now) => seen = now,
+        }
+    }
 }
 
 impl Quiet {
     /// How many threads of this process are helpers.
     pub(crate) fn count(&self) -> usize {
-        COUNT.load(Ordering::Relaxed)
-    }
-
-    /// In a child that was just forked, where there are none.
-    pub(crate) fn forget(&self) {
-        COUNT.store(0, Ordering::Relaxed);
+        (GATE.load(Ordering::Relaxed) / HELPER) as usize
     }
 }
 
 impl Busy {
     /// Makes this thread a helper, which waits from the end of this share on.
     pub(crate) fn count_this_thread(&self) {
-        IS_HELPER.set(true);
-        COUNT.fetch_add(1, Ordering::Relaxed);
+        HELPS.set(self.taken_in);
+        GATE.fetch_add(HELPER, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        give_back(self.taken_in, SHARE);
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        give_back(self.taken_in, WHOLE);
+    }
+}
+
+/// Nothing, in a copy of the process that took it.
+fn give_back(taken_in: u32, part: u32) {
+    let (gate, own) = gate();
+    if own == taken_in {
+        // Release: pairs with the Acquire of who takes it next.
+        gate.fetch_sub(part, Ordering::Release);
+        futex::wake(gate, u32::MAX);
     }
 }
 

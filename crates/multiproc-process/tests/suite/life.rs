@@ -305,8 +305,11 @@ fn each_who_asks_is_told_of_the_end_whatever_another_does() {
 
 /// Forks without exec, and has the copy start a child, drop it, and see it reaped.
 fn fork(_: ()) -> bool {
-    // What reaps this process's own children is there before.
-    drop(Process::spawn(|()| (), ()).unwrap());
+    // What reaps this process's own children is there before, and has nothing to do.
+    let child = Process::spawn(|()| (), ()).unwrap();
+    let trace = format!("/proc/{}", child.pid());
+    drop(child);
+    eventually(LIMIT, "it is reaped", || !std::fs::exists(&trace).unwrap());
     // SAFETY: the other threads of this process hold nothing that the copy needs.
     let copy = unsafe { libc::fork() };
     if copy == 0 {
