@@ -75,7 +75,7 @@ fn the_process_knows_what_its_threads_hold() {
         super::super::holds_within(first, length)
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let holder = scope.spawn(|| {
             // More than there are slots at first, let go in an order that leaves gaps.
             for pair in words.windows(2) {
                 if !held(&pair[0]) {
@@ -97,6 +97,8 @@ fn the_process_knows_what_its_threads_hold() {
                 release(word);
             }
         });
+        // The scope waits for what the thread does, not for its end.
+        holder.join().unwrap();
     });
     // The thread has ended with two, which the kernel has marked by now.
     assert!(words.iter().all(|word| !held(word)));
