@@ -131,9 +131,11 @@ impl Port {
                 Heard::End => return Err(self.receiver_is_gone()),
             }
         }
-        self.shared.intend(producer.pushed_to(), sent + 1);
+        // A peer gone wild may have left any number there.
+        let sent = sent.wrapping_add(1);
+        self.shared.intend(producer.pushed_to(), sent);
         let asleep = producer.publish();
-        self.shared.sent().store(sent + 1, Ordering::Relaxed);
+        self.shared.sent().store(sent, Ordering::Relaxed);
         if asleep {
             self.wake(&producer)?;
         }
