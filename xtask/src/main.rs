@@ -12,6 +12,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod examples;
+mod fuzz;
 mod loom;
 mod steps;
 mod test;
@@ -31,6 +32,7 @@ usage: cargo xtask VERB
   loom      the models of lock-free code
   chaos     workers killed at every moment, some minutes of it; `chaos 5` takes five times as long
   bench     the side-by-side benchmark; `bench --help` for its options, `--check` for whether it still runs
+  fuzz      hostile bytes for every decoder of what a peer sends, ten million each
 ";
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         ["loom"] => loom::run(&mut steps),
         ["chaos", ref args @ ..] => chaos::run(&mut steps, args),
         ["bench", ref args @ ..] => bench::run(&mut steps, args),
+        ["fuzz"] => fuzz::run(&mut steps),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -44,6 +44,8 @@ mod builder;
 mod channel;
 mod duplex;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod iter;
 mod peer;
 mod ring;

@@ -129,6 +129,12 @@ impl Inbox {
         self.start == self.bytes.len() && self.skipping.is_none()
     }
 
+    /// Whether nothing more will be given out.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_broken(&self) -> bool {
+        self.malformed
+    }
+
     /// Whether [`next`](Self::next) has something to say.
     pub(crate) fn is_ready(&mut self) -> bool {
         if self.malformed || self.skip().is_err() {

@@ -66,6 +66,8 @@ mod halves;
 mod inbox;
 
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 pub use address::Address;
 pub use client::Client;

@@ -38,6 +38,8 @@ mod completion;
 mod driver;
 mod error;
 mod executor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod job;
 mod policy;
 mod pool;

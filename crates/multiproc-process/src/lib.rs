@@ -79,6 +79,8 @@ mod error;
 mod fork;
 mod forkserver;
 pub mod function;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handle;
 mod helper;
 mod joining;

@@ -432,7 +432,7 @@ pub(crate) fn hear(
     }
 }
 
-fn understand(kind: u8, body: Vec<u8>, handles: Vec<Arc<OwnedHandle>>) -> Said {
+pub(crate) fn understand(kind: u8, body: Vec<u8>, handles: Vec<Arc<OwnedHandle>>) -> Said {
     let text = || String::from_utf8_lossy(&body).into_owned();
     Said::Failed(match kind {
         report::RESULT => return Said::Result(body, handles),

@@ -172,7 +172,7 @@ impl Role {
 }
 
 /// What the trigger says.
-struct Trigger {
+pub(crate) struct Trigger {
     parent: u32,
     depth: u32,
     role: Role,
@@ -185,7 +185,7 @@ fn own_trigger() -> Option<String> {
     Some(said.to_string())
 }
 
-fn parse(said: &str) -> Option<Trigger> {
+pub(crate) fn parse(said: &str) -> Option<Trigger> {
     let (said, role) = match said.strip_suffix(Role::ForkServer.mark()) {
         Some(said) => (said, Role::ForkServer),
         None => (said, Role::Child),

@@ -42,6 +42,8 @@ mod element;
 mod event;
 #[cfg(not(loom))]
 mod frozen;
+#[cfg(all(not(loom), any(test, fuzzing)))]
+pub mod fuzzing;
 #[cfg(not(loom))]
 mod home;
 #[cfg(not(loom))]

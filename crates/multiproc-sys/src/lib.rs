@@ -33,3 +33,8 @@ pub mod signal;
 pub mod wait;
 
 mod syscall;
+
+/// Counts, for the tests that give decoders hostile bytes.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: multiproc_testkit::CountingAllocator = multiproc_testkit::CountingAllocator;

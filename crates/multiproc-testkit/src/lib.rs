@@ -5,11 +5,12 @@
 //! - [`Oracle`] fails a test that leaves a process, zombie, descriptor, shared-memory or temporary entry behind.
 //! - [`eventually`] and [`within`] put a deadline on every wait; [`linger`] and [`forever`] are tasks that take time.
 //! - [`descendants`], [`process_state`], [`alive`] look at processes, [`kill`] sends them a signal.
+//! - [`hostile`] gives a decoder millions of inputs that nobody means well with, and [`CountingAllocator`] counts their cost.
 //! - [`Percentiles`] sums up measured durations for the suite's own report.
 //!
 //! What it does not do
 //! - It does not find programs that are not built: [`Program::example`] says how to build one.
-//! - It does not count threads, nor memory.
+//! - It does not count threads.
 //!
 //! Linux only: what it sees comes from `/proc`. Needs Linux 5.9 (`close_range`).
 //!
@@ -22,6 +23,7 @@
 //! oracle.finish();
 //! ```
 
+mod hostile;
 mod oracle;
 mod percentiles;
 mod process;
@@ -30,6 +32,7 @@ mod reaper;
 mod running;
 mod wait;
 
+pub use hostile::{COUNT, CountingAllocator, hostile};
 pub use oracle::Oracle;
 pub use percentiles::Percentiles;
 pub use process::{ProcessInfo, alive, descendants, kill, process_state};

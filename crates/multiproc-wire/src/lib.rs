@@ -17,6 +17,8 @@ mod codec;
 mod descriptor;
 mod failure;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod handoff;
 mod panic;
 

@@ -15,10 +15,12 @@ struct Crate<'a> {
     published: bool,
 }
 
-/// The manifests of the packages in the workspace; those among a test's files are outside it.
+/// The manifests of the packages in the workspace; those of fuzzers and among a test's files are outside it.
 fn packages(tree: &Tree) -> impl Iterator<Item = &File> {
     let files = tree.files.iter();
-    files.filter(|file| file.path.ends_with("/Cargo.toml") && !file.is_test())
+    files.filter(|file| {
+        file.path.ends_with("/Cargo.toml") && !file.path.starts_with("fuzz/") && !file.is_test()
+    })
 }
 
 fn crates(tree: &Tree) -> impl Iterator<Item = Crate<'_>> {

@@ -40,6 +40,8 @@ use crate::task::MapTask;
 use callbacks::Callbacks;
 pub(crate) use core::{Core, Phase};
 use worker::Worker;
+#[cfg(any(test, fuzzing))]
+pub(crate) use worker::{Heard, understand};
 
 /// What an iterator claims to have is believed up to here.
 const MOST_RESERVED: usize = 1 << 20;

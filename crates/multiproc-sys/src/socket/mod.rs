@@ -8,5 +8,7 @@ cfg_select! {
     target_os = "linux" => { pub(crate) mod rights; mod seqpacket; use seqpacket as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/socket/mod.rs says what one must supply"); }
 }
+#[cfg(any(test, fuzzing))]
+pub use imp::fuzzing;
 pub(crate) use imp::peer;
 pub use imp::{MAX_BYTES, MAX_HANDLES, Received, Socket};

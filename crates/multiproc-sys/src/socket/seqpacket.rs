@@ -289,6 +289,25 @@ fn option<T: Copy>(fd: &OwnedFd, name: libc::c_int) -> io::Result<T> {
     Ok(unsafe { value.assume_init() })
 }
 
+/// A packet as a peer might make it, behind a byte that says how many handles come with it: for tests and fuzzers.
+///
+/// # Panics
+/// Where there is no socket for it.
+#[cfg(any(test, fuzzing))]
+pub fn fuzzing(bytes: &[u8]) {
+    thread_local! {
+        static PAIR: (Socket, Socket) = Socket::pair().expect("a pair of sockets");
+    }
+    let Some((handles, bytes)) = bytes.split_first() else {
+        return;
+    };
+    PAIR.with(|(one, two)| {
+        let handles = &[two.as_fd(); 3][..usize::from(handles & 3)];
+        one.send_packet(&[IoSlice::new(bytes)], handles, Deadline::now()).expect("it has room");
+        drop(two.receive(&mut vec![], Deadline::now()));
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,6 +392,12 @@ mod tests {
             let error = two.receive(&mut vec![], Deadline::after(SOON)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
+    }
+
+    #[test]
+    fn hostile_packet() {
+        let seeds = [vec![0, 0, 0, 0, 0, 9], vec![1, 1, 0, 0, 0, 9], vec![1, 2, 0, 0, 0]];
+        multiproc_testkit::hostile("packet", &seeds, fuzzing);
     }
 
     #[test]

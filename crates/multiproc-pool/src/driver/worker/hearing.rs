@@ -14,7 +14,7 @@ use crate::protocol::{
 };
 
 /// What a worker has said.
-pub(in crate::driver) enum Heard<'a> {
+pub(crate) enum Heard<'a> {
     Ready,
     /// It has more memory in use than it may.
     Tired,
@@ -22,7 +22,7 @@ pub(in crate::driver) enum Heard<'a> {
 }
 
 /// What a worker has said of a task.
-pub(in crate::driver) struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     kind: u16,
     /// Behind the ticket: the result, or what went wrong.
     body: &'a [u8],
@@ -56,35 +56,9 @@ impl Worker {
                 break tag;
             }
         };
-        let kind = tag & !HANDLES;
-        if kind == READY {
-            self.ready = true;
-            return Ok(Some(Heard::Ready));
-        }
-        if kind == TIRED {
-            return Ok(Some(Heard::Tired));
-        }
-        let odd = || "it said what no worker says".to_string();
-        let chunk = const { RETURNED | CHUNK };
-        if !matches!(kind, RETURNED | PANICKED | ARGUMENTS_LOST | RESULT_LOST) && kind != chunk {
-            return Err(odd());
-        }
-        let (ticket, body) = self
-            .incoming
-            .message()
-            .split_first_chunk::<RESULT_HEADER>()
-            .ok_or_else(odd)?;
-        let handles = match tag & HANDLES {
-            0 => Ok(Handles::new()),
-            _ => take_handles(&self.link, *ticket),
-        };
-        let ticket = u32::from_le_bytes(*ticket);
-        Ok(Some(Heard::Answer(Answer {
-            kind,
-            body,
-            ticket,
-            handles,
-        })))
+        let heard = understand(tag, self.incoming.message(), &self.link)?;
+        self.ready |= matches!(heard, Heard::Ready);
+        Ok(Some(heard))
     }
 
     /// Stops listening to a worker that broke the protocol, and ends it.
@@ -98,8 +72,41 @@ impl Worker {
     }
 }
 
+/// What a record of that tag and these bytes says.
+pub(crate) fn understand<'a>(
+    tag: u16,
+    message: &'a [u8],
+    link: &Link,
+) -> Result<Heard<'a>, String> {
+    let kind = tag & !HANDLES;
+    if kind == READY {
+        return Ok(Heard::Ready);
+    }
+    if kind == TIRED {
+        return Ok(Heard::Tired);
+    }
+    let odd = || "it said what no worker says".to_string();
+    let chunk = const { RETURNED | CHUNK };
+    if !matches!(kind, RETURNED | PANICKED | ARGUMENTS_LOST | RESULT_LOST) && kind != chunk {
+        return Err(odd());
+    }
+    let (ticket, body) = message
+        .split_first_chunk::<RESULT_HEADER>()
+        .ok_or_else(odd)?;
+    let handles = match tag & HANDLES {
+        0 => Ok(Handles::new()),
+        _ => take_handles(link, *ticket),
+    };
+    Ok(Heard::Answer(Answer {
+        kind,
+        body,
+        ticket: u32::from_le_bytes(*ticket),
+        handles,
+    }))
+}
+
 impl Answer<'_> {
-    pub(in crate::driver) fn ticket(&self) -> u32 {
+    pub(crate) fn ticket(&self) -> u32 {
         self.ticket
     }
 
@@ -108,7 +115,7 @@ impl Answer<'_> {
     }
 
     /// Settles the task.
-    pub(in crate::driver) fn deliver(self, job: &mut Job, task: usize) {
+    pub(crate) fn deliver(self, job: &mut Job, task: usize) {
         let items = job.items_of(task);
         if self.kind & CHUNK != 0 {
             return self.deliver_each(job, items);

@@ -22,7 +22,9 @@ use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
 
 pub(super) use end::Corpse;
-pub(super) use hearing::Heard;
+pub(crate) use hearing::Heard;
+#[cfg(any(test, fuzzing))]
+pub(crate) use hearing::understand;
 pub(super) use sending::Push;
 
 /// How a task that was sent is known again.

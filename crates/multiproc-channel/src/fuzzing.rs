@@ -1,0 +1,154 @@
+//! What peers send to and share with a channel's ends, as functions of bytes: for tests and fuzzers.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use multiproc_sys::clock::Deadline;
+use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::map::{self, Mapping};
+use multiproc_sys::socket::{MAX_BYTES, Socket};
+use multiproc_wire::{decode, encode};
+use serde::Serialize;
+
+use crate::{ChannelBuilder, Receiver, Sender, TryRecvError};
+
+/// What the ring of every channel here holds.
+const CAPACITY: usize = 256;
+
+/// The places of both handles of an end among those of its message.
+const LINE: usize = 0;
+const BLOCK: usize = 1;
+
+fn channel() -> (Sender<u8>, Receiver<u8>) {
+    ChannelBuilder::new()
+        .capacity(CAPACITY)
+        .channel()
+        .expect("there is memory")
+}
+
+/// Good ends as they travel, for [`travel`].
+///
+/// # Panics
+/// Where there is no memory for a channel.
+#[must_use]
+pub fn travel_seeds() -> Vec<Vec<u8>> {
+    let (sender, receiver) = channel();
+    sender.send(5).expect("it has room");
+    sender.send(6).expect("it has room");
+    vec![seed(0, &sender), seed(1, &receiver)]
+}
+
+/// Which end, how long the message is, the message, the memory.
+fn seed<T: Serialize>(which: u8, end: &T) -> Vec<u8> {
+    let mut message = vec![which, 0];
+    let handoff = encode(end, &mut message).expect("it can be encoded");
+    message[1] = u8::try_from(message.len() - 2).expect("it is short");
+    let memory = &handoff.handles()[BLOCK];
+    let size = map::length(memory).expect("the second is the memory");
+    Mapping::new(memory, size)
+        .expect("it can be mapped")
+        .read(0, size, &mut message);
+    message
+}
+
+/// The handles of an end, and the memory behind one of them.
+struct Parts {
+    handles: Vec<Arc<OwnedHandle>>,
+    mapping: Mapping,
+    /// So that the line has another end.
+    _other: Socket,
+}
+
+impl Parts {
+    fn new() -> Parts {
+        let (sender, _) = channel();
+        let mut message = vec![];
+        let handoff = encode(&sender, &mut message).expect("it can be encoded");
+        let size = map::length(&handoff.handles()[BLOCK]).expect("the second is the memory");
+        let memory = map::create(size).expect("there is memory");
+        let mapping = Mapping::new(&memory, size).expect("it can be mapped");
+        let (line, other) = Socket::pair().expect("a pair of sockets");
+        // At `LINE` and at `BLOCK`.
+        let handles = vec![Arc::new(OwnedHandle::from(line)), Arc::new(memory)];
+        Parts {
+            handles,
+            mapping,
+            _other: other,
+        }
+    }
+}
+
+thread_local! {
+    static PARTS: RefCell<Parts> = RefCell::new(Parts::new());
+    static CHANNEL: RefCell<Option<(Socket, Receiver<u8>)>> = const { RefCell::new(None) };
+}
+
+/// An end as [`travel_seeds`] has them: taken in, and used a few times. Says whether it was taken.
+pub fn travel(bytes: &[u8]) -> bool {
+    let Some(([which, length], rest)) = bytes.split_first_chunk::<2>() else {
+        return false;
+    };
+    let (message, image) = rest.split_at(usize::from(*length).min(rest.len()));
+    let handles = PARTS.with_borrow(|parts| {
+        let size = parts.mapping.len();
+        let mut whole = image[..image.len().min(size)].to_vec();
+        whole.resize(size, 0);
+        parts.mapping.write(0, &whole);
+        parts.handles.clone()
+    });
+    if which & 1 == 0 {
+        let Ok(sender) = decode::<Sender<u8>>(message, handles) else {
+            return false;
+        };
+        for number in 0..3 {
+            drop(sender.try_send(number));
+        }
+    } else {
+        let Ok(receiver) = decode::<Receiver<u8>>(message, handles) else {
+            return false;
+        };
+        for _ in 0..10 {
+            drop(receiver.try_recv());
+        }
+    }
+    true
+}
+
+/// Good messages on a channel's line, for [`line`].
+#[must_use]
+pub fn line_seeds() -> Vec<Vec<u8>> {
+    let parcel = |name: u64, total: u32| [&name.to_le_bytes()[..], &total.to_le_bytes()].concat();
+    vec![
+        vec![],
+        parcel(1, 0),
+        parcel(7, 3),
+        parcel(u64::MAX, u32::MAX),
+    ]
+}
+
+/// A message on the line of a channel whose receiver listens.
+///
+/// # Panics
+/// Where there is no memory for a channel.
+pub fn line(bytes: &[u8]) {
+    CHANNEL.with_borrow_mut(|kept| {
+        let (socket, receiver) = kept.take().unwrap_or_else(|| {
+            let (sender, receiver) = channel();
+            let mut message = vec![];
+            let handoff = encode(&sender, &mut message).expect("it can be encoded");
+            let line = handoff.handles()[LINE]
+                .try_clone()
+                .expect("one more descriptor");
+            (Socket::from(line), receiver)
+        });
+        let bytes = &bytes[..bytes.len().min(MAX_BYTES)];
+        if socket.send(bytes, &[], Deadline::now()).is_ok()
+            && let Err(TryRecvError::Empty) = receiver.try_recv()
+        {
+            *kept = Some((socket, receiver));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests;
