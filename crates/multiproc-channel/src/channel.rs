@@ -1,22 +1,22 @@
 //! The typed ends, over a transport of bytes and handles.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use multiproc_sync::Deadline;
-use multiproc_wire::{decode, encode};
+use multiproc_wire::decode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::builder::ChannelBuilder;
+use crate::encoding::transmit;
 use crate::error::{
     ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Stop, TryRecvError,
     TrySendError,
 };
-use crate::transport::{Inlet, Outlet, PREFIX, Received, Rx, Tx};
+use crate::transport::{Inlet, Outlet, Received, Rx, Tx};
 
 /// Both ends of a new channel.
 ///
@@ -69,14 +69,6 @@ pub struct Receiver<T> {
     rx: Rx,
     messages: PhantomData<fn() -> T>,
 }
-
-thread_local! {
-    /// Where the thread's next message is encoded.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A buffer that has grown beyond this is not kept.
-const KEPT: usize = 1 << 20;
 
 impl<T> Sender<T> {
     pub(crate) fn new(tx: Tx) -> Sender<T> {
@@ -159,29 +151,11 @@ impl<T: Serialize> Sender<T> {
         }
     }
 
-    fn transmit(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
-        // Taken out: encoding runs the value's own code, which may send something, too.
-        let mut buffer = BUFFER.take();
-        let result = self.transmit_in(&mut buffer, message, until);
-        if buffer.capacity() <= KEPT {
-            BUFFER.set(buffer);
-        }
-        result
-    }
-
     #[inline]
-    fn transmit_in(
-        &self,
-        buffer: &mut Vec<u8>,
-        message: &T,
-        until: Option<Deadline>,
-    ) -> Result<(), Stop> {
-        buffer.clear();
-        buffer.extend_from_slice(&[0; PREFIX]);
-        let handoff = encode(message, buffer)?;
-        self.tx.send(buffer, handoff.handles(), until)?;
-        handoff.sent();
-        Ok(())
+    fn transmit(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
+        transmit(message, |bytes, handles| {
+            self.tx.send(bytes, handles, until)
+        })
     }
 }
 

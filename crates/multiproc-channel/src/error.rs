@@ -8,6 +8,7 @@ use multiproc_shm::ring::{AssembleError, Corrupt};
 use multiproc_wire::{DecodeError, EncodeError};
 
 use crate::peer::PeerEnd;
+use crate::queue::MAX_HANDS;
 
 /// Why a message could not be sent or received although the other side may well be there.
 #[derive(Debug)]
@@ -22,12 +23,22 @@ enum Kind {
     Assemble(AssembleError),
     Corrupt(Corrupt),
     HandlesLost,
+    Spoilt,
+    TooManyTakers,
+    TooManyHandles(usize),
     Io(io::Error),
 }
 
 impl ChannelError {
     pub(crate) const MOVED: ChannelError = ChannelError(Kind::Moved);
     pub(crate) const HANDLES_LOST: ChannelError = ChannelError(Kind::HandlesLost);
+    pub(crate) const SPOILT: ChannelError = ChannelError(Kind::Spoilt);
+    pub(crate) const TOO_MANY_TAKERS: ChannelError = ChannelError(Kind::TooManyTakers);
+
+    #[cold]
+    pub(crate) fn too_many_handles(handles: usize) -> ChannelError {
+        ChannelError(Kind::TooManyHandles(handles))
+    }
 
     #[cold]
     pub(crate) fn too_long(len: usize, limit: usize) -> ChannelError {
@@ -60,7 +71,7 @@ impl ChannelError {
     pub fn is_corrupt(&self) -> bool {
         matches!(
             self.0,
-            Kind::Corrupt(_) | Kind::Assemble(AssembleError::Corrupt(_))
+            Kind::Corrupt(_) | Kind::Spoilt | Kind::Assemble(AssembleError::Corrupt(_))
         )
     }
 }
@@ -82,7 +93,16 @@ impl fmt::Display for ChannelError {
                 "a message was received without the files and shared objects in it; \
                  a process that has too many files open cannot take more",
             ),
-            Kind::Io(error) => write!(f, "the channel's socket failed: {error}"),
+            Kind::Spoilt => f.write_str("the queue's memory was spoiled"),
+            Kind::TooManyTakers => write!(
+                f,
+                "more processes take from the queue than the {MAX_HANDS} of which it can note what they have in hand"
+            ),
+            Kind::TooManyHandles(handles) => write!(
+                f,
+                "{handles} files and shared objects are more than can wait in one message"
+            ),
+            Kind::Io(error) => write!(f, "the channel's memory or socket failed: {error}"),
         }
     }
 }
@@ -95,7 +115,12 @@ impl Error for ChannelError {
             Kind::Assemble(error) => Some(error),
             Kind::Corrupt(error) => Some(error),
             Kind::Io(error) => Some(error),
-            Kind::Moved | Kind::TooLong { .. } | Kind::HandlesLost => None,
+            Kind::Moved
+            | Kind::TooLong { .. }
+            | Kind::HandlesLost
+            | Kind::Spoilt
+            | Kind::TooManyTakers
+            | Kind::TooManyHandles(_) => None,
         }
     }
 }

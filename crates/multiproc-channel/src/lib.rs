@@ -3,7 +3,8 @@
 //! [`channel`] makes one: what is sent at its [`Sender`] comes out of its [`Receiver`], in another process or
 //! in this one. Both ends are serde values: put one into the argument of a function that runs in another
 //! process, into its result, or into a message of another channel, and it works there. [`duplex`] makes two ends
-//! that talk to each other, and [`bounded`] a channel that holds so many messages.
+//! that talk to each other, and [`bounded`] a channel that holds so many messages. Of a [`Queue`] there are no ends:
+//! whoever has it puts and takes.
 //!
 //! ```
 //! use multiproc_channel::channel;
@@ -38,16 +39,20 @@
 //!
 //! A [`Transport`] carries messages as bytes and handles; all of them meet one contract (`src/transport.rs`).
 //! Over [`Transport::Ring`], [`multiproc_shm::ring`] carries the bytes. What surrounds it, and what each death leaves behind, is in
-//! `src/ring/README.md`.
+//! `src/ring/README.md`; how queues work, in `src/queue/README.md`.
 
 mod builder;
 mod channel;
 mod duplex;
+mod encoding;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod id;
 mod iter;
+mod line;
 mod peer;
+mod queue;
 mod ring;
 mod transport;
 
@@ -60,4 +65,7 @@ pub use error::{
 };
 pub use iter::{IntoIter, Iter, TryIter};
 pub use peer::PeerEnd;
+pub use queue::{
+    Iter as QueueIter, JoinError, JoinableQueue, Queue, QueueBuilder, SimpleQueue, TaskDoneError,
+};
 pub use transport::Transport;

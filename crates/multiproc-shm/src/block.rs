@@ -29,16 +29,43 @@ impl Block {
     /// # Errors
     /// Where there is no memory for them, or too many files or mappings are open.
     pub fn create(length: usize) -> io::Result<Block> {
-        let size = length
-            .checked_add(HEADER)
-            .ok_or(io::ErrorKind::OutOfMemory)?;
-        let handle = map::create(size)?;
+        Block::create_reserving(length, length)
+    }
+
+    /// `length` zeroed bytes, of which the first `reserved` are there; the rest is to be
+    /// [reserved](Self::reserve) before it is written to.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_reserving(length: usize, reserved: usize) -> io::Result<Block> {
+        let with_header = |bytes: usize| bytes.checked_add(HEADER);
+        let (Some(size), Some(reserved)) = (with_header(length), with_header(reserved)) else {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
+        let handle = map::create_reserving(size, reserved)?;
         let mapping = Mapping::new(&handle, size)?;
         mapping.write(0, bytemuck::bytes_of(&[MAGIC, length as u64]));
         Ok(Block {
             handle: handle.into(),
             mapping: mapping.into(),
         })
+    }
+
+    /// Makes sure that `length` bytes from `at` on are there.
+    ///
+    /// # Errors
+    /// Where there is no memory for them.
+    pub fn reserve(&self, at: usize, length: usize) -> io::Result<()> {
+        map::reserve_more(&self.handle, at.saturating_add(HEADER), length)
+    }
+
+    /// Gives what lies in `length` bytes from `at` on back to the machine, but for what shares a page with other
+    /// bytes. Zeroes are read there then, and it is to be reserved again before it is written to.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn release(&self, at: usize, length: usize) -> io::Result<()> {
+        map::release(&self.handle, at.saturating_add(HEADER), length)
     }
 
     /// The first byte, aligned to 128.

@@ -40,10 +40,15 @@
 use crate::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::primitive::{AtomicU32, Deadline, RobustWord, Woken, fence, futex, unheld};
 
-/// Where processes sleep; all zeroes is a new one.
+/// Where processes sleep until something changes, in memory that they share; all zeroes is a new one.
+///
+/// Who changes something that others wait for, under a lock of its own, does so inside [`ring`](Self::ring). Who
+/// waits looks at [`now`](Self::now) under that lock, finds that it has to wait, releases the lock, and
+/// [sleeps](Self::sleep). Nobody sleeps on after a change, also if who made it or who was woken by it dies at once.
+/// A lock whose holder died is to be followed by a ring that changes nothing.
 #[repr(C)]
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub struct Alarm {
     robust: RobustWord,
 }
 
@@ -59,18 +64,23 @@ pub(crate) const STEP: u32 = 2;
 pub(crate) type Watch<'a> = Vec<(&'a AtomicU32, u32)>;
 
 impl Alarm {
+    /// A new one, for memory of this process.
     pub(crate) fn new() -> Alarm {
         Alarm { robust: unheld() }
     }
 
     /// The state as it is, to be looked at before what is waited for.
-    pub(crate) fn now(&self) -> u32 {
+    #[must_use]
+    pub fn now(&self) -> u32 {
         // Acquire: what was changed before the ring; pairs with the Release in `ring` and `ring_once`.
         self.note(STATE).load(Acquire)
     }
 
-    /// Has `change` made and wakes all who sleep. One at a time: inside a gate.
-    pub(crate) fn ring(&self, change: impl FnOnce()) {
+    /// Has `change` made and wakes all who sleep. One at a time: inside a gate, or another lock.
+    ///
+    /// # Panics
+    /// If the platform has no robust words ([`multiproc_sys::robust::available`]).
+    pub fn ring(&self, change: impl FnOnce()) {
         self.robust.announce();
         self.note(BUSY).store(1, Relaxed);
         // Release: `BUSY`. Whoever looked before this does not sleep, also if the next line is the last.
@@ -117,12 +127,10 @@ impl Alarm {
     }
 
     /// Sleeps while the state is `seen` and the others hold what stands beside them.
-    pub(crate) fn sleep(
-        &self,
-        seen: u32,
-        others: &[(&AtomicU32, u32)],
-        deadline: Deadline,
-    ) -> Woken {
+    ///
+    /// # Panics
+    /// As [`ring`](Self::ring); and if there are more than 126 others.
+    pub fn sleep(&self, seen: u32, others: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
         let mut words = Watch::with_capacity(others.len() + 2);
         words.push((self.note(STATE), seen));
         words.push((&self.robust.word, 0));

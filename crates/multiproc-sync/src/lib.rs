@@ -15,6 +15,7 @@
 //! - [`Permits`]: a count of permits, each somebody's: of which semaphores, locks that anybody may
 //!   release, and reader-writer locks are made.
 //! - [`ReentrantWord`]: a lock that its holder may take again.
+//! - [`Alarm`]: where some sleep until something changes under a lock.
 //! - [`BarrierWord`]: where some wait for each other.
 //! - [`ConditionWord`]: who waits for notice, having released a lock.
 //! - [`EventWord`]: set or not, and who waits for it to be.
@@ -53,6 +54,7 @@ mod reentrant;
 
 pub mod primitive;
 
+pub use alarm::Alarm;
 pub use barrier::{BarrierError, BarrierWord, MAX_PARTIES};
 pub use condition::ConditionWord;
 pub use event::EventWord;

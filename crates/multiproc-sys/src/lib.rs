@@ -13,6 +13,7 @@
 //! is a `compile_error!`. Linux with glibc is complete. See ARCHITECTURE.md, Platforms.
 
 pub mod clock;
+pub mod flag;
 pub mod handle;
 
 pub mod map;

@@ -50,6 +50,7 @@
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
 //! | pass values from one process to another while both run | [`channel()`], [`bounded`] |
 //! | let two processes talk to each other | [`duplex`] |
+//! | hand messages from many processes to whichever of many is free | [`Queue`], [`JoinableQueue`], [`SimpleQueue`] |
 //! | talk to a process that was started elsewhere | [`Listener`], [`Client`] |
 //! | pass an open file, socket or pipe to another process | [`Descriptor`] |
 //! | let any error travel out of a function | [`Failure`] |
@@ -109,7 +110,7 @@
 //! - `pool`: [`Pool`], [`Executor`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
 //! - `ndarray`: the guards of shared arrays, and frozen arrays, as views of the crate `ndarray`.
-//! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`].
+//! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`], [`Queue`].
 //! - `connection`: [`Listener`], [`Client`], [`Connection`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
@@ -148,7 +149,9 @@ pub use multiproc_shm::{
 // Messages between processes.
 #[cfg(feature = "channel")]
 #[doc(inline)]
-pub use multiproc_channel::{Duplex, Receiver, Sender, bounded, channel, duplex};
+pub use multiproc_channel::{
+    Duplex, JoinableQueue, Queue, Receiver, Sender, SimpleQueue, bounded, channel, duplex,
+};
 
 // Connections between processes that did not start each other.
 #[cfg(feature = "connection")]

@@ -2,13 +2,10 @@
 //! that is there, not one more mapping and two more open files.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::sender::Port;
-
-/// Names a channel in every process.
-pub(super) type Id = [u64; 2];
+use crate::id::Id;
 
 static ENDS: OnceLock<Mutex<HashMap<Id, Weak<Port>>>> = OnceLock::new();
 
@@ -38,13 +35,4 @@ pub(super) fn leave(id: Id) {
     if ends.get(&id).is_some_and(|end| end.strong_count() == 0) {
         ends.remove(&id);
     }
-}
-
-pub(super) fn fresh_id() -> Id {
-    [random(), random()]
-}
-
-/// The standard library seeds the keys of its hash tables from the system's generator.
-pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

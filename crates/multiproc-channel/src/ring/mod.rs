@@ -1,7 +1,7 @@
 //! Bytes and handles from many senders to one receiver, over a ring in shared memory.
 //!
 //! - `shared`: the channel's memory: the lock between senders, the ring, whether the receiver was dropped
-//! - `line`: the socket pair: bells, handles, and the kernel's word on who is still there
+//! - `crate::line`: the socket pair: bells, handles, and the kernel's word on who is still there
 //! - `sender`, `receiver`: the two ends; `travel`: the two ends as serde values
 //! - `known`: the sending ends in this process; `glance`: when to ask whether the receiver is there
 //!
@@ -10,7 +10,6 @@
 
 mod glance;
 mod known;
-mod line;
 mod receiver;
 mod sender;
 mod shared;
@@ -24,12 +23,13 @@ use serde::{Deserialize, Serialize};
 pub(crate) use receiver::{Message, Rx};
 pub(crate) use sender::Tx;
 
+use crate::line::Line;
 use crate::transport::Settings;
 
 /// Both ends of a new channel.
 pub(crate) fn create(settings: &Settings) -> io::Result<(Tx, Rx)> {
     let shared = shared::Shared::create(settings.bytes)?;
-    let (theirs, ours) = line::Line::pair()?;
+    let (theirs, ours) = Line::pair()?;
     let limits = Limits {
         max_message: settings.max_message,
         messages: settings.messages.map(|messages| messages as u64),

@@ -12,11 +12,11 @@ use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Ordering, Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
 
-use super::line::{Heard, Line, Parcel};
 use super::sender::WITH_HANDLES;
 use super::shared::Shared;
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
+use crate::line::{Heard, Line, Parcel};
 use crate::peer::PeerEnd;
 use crate::transport::{Inlet, PREFIX, Received};
 

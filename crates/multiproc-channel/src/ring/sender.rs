@@ -10,11 +10,12 @@ use multiproc_sync::primitive::{Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
 
 use super::glance::Glance;
-use super::known::{self, Id};
-use super::line::{Heard, Line};
+use super::known;
 use super::shared::Shared;
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
+use crate::id::{self, Id};
+use crate::line::{Heard, Line};
 use crate::transport::{Outlet, PREFIX};
 
 /// The tag of a message that consists of its bytes.
@@ -54,7 +55,7 @@ struct Waiting {
 impl Tx {
     /// The first sending end of a new channel.
     pub(super) fn new(shared: Shared, line: Line, limits: Limits) -> Tx {
-        Tx::open(known::fresh_id(), shared, line, limits)
+        Tx::open(id::fresh(), shared, line, limits)
     }
 
     /// One more sending end of a channel.
@@ -66,7 +67,7 @@ impl Tx {
             shared,
             line,
             waiting: Mutex::default(),
-            next_parcel: AtomicU64::new(known::random()),
+            next_parcel: AtomicU64::new(id::random()),
             taken: AtomicU64::new(0),
             glance: Glance::new(),
             limits,

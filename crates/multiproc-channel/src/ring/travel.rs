@@ -1,18 +1,16 @@
 //! The two ends as serde values.
 
-use std::sync::Arc;
-
 use multiproc_shm::Block;
-use multiproc_sys::handle::AsHandle;
 use multiproc_wire::handoff::{self, HandoffError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::Limits;
-use super::known::{self, Id};
-use super::line::{Line, Parcel};
+use super::known;
 use super::receiver::{End, Rx};
 use super::sender::Tx;
 use super::shared::Shared;
+use crate::id::Id;
+use crate::line::{Parcel, put, take};
 
 #[derive(Serialize, Deserialize)]
 struct TravellingTx {
@@ -38,20 +36,6 @@ struct TravellingParcel {
     name: u64,
     total: u64,
     handles: Vec<u32>,
-}
-
-/// Hands the line's end over and gives its index.
-fn put<E: ser::Error>(line: &Line) -> Result<u32, E> {
-    let end = line.duplicate().map_err(E::custom)?;
-    handoff::put(&Arc::new(end)).map_err(E::custom)
-}
-
-fn take<E: de::Error>(index: u32) -> Result<Line, E> {
-    let end = handoff::take(index).map_err(E::custom)?;
-    end.as_handle()
-        .try_clone_to_owned()
-        .map(Line::from)
-        .map_err(E::custom)
 }
 
 fn open<E: de::Error>(block: Block, capacity: u64) -> Result<Shared, E> {

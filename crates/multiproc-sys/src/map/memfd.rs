@@ -18,10 +18,18 @@ use crate::syscall::{check, restarting};
 /// `OutOfMemory` where the machine or the control group has less memory than that, and what the
 /// kernel answers: too many open files, no space. Nothing is left behind.
 pub fn create(length: usize) -> io::Result<OwnedFd> {
-    let size = libc::off_t::try_from(length).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("no memory can be {length} bytes long"))
-    })?;
-    headroom::check(length as u64)?;
+    create_reserving(length, length)
+}
+
+/// As [`create`], of which only the first `reserved` bytes are there from the start. The rest is to be
+/// [reserved](reserve_more) before anybody writes to it.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_reserving(length: usize, reserved: usize) -> io::Result<OwnedFd> {
+    let size = offset(length)?;
+    headroom::check(reserved as u64)?;
+    headroom::check_file_size(length as u64)?;
     const NAME: &CStr = c"multiproc";
     // SAFETY: `NAME` is a C string.
     let fd = check(unsafe {
@@ -29,7 +37,9 @@ pub fn create(length: usize) -> io::Result<OwnedFd> {
     })?;
     // SAFETY: the descriptor was just made and belongs to nobody else.
     let memory = unsafe { OwnedFd::from_raw_fd(fd) };
-    reserve(&memory, size, headroom::check)?;
+    // SAFETY: the descriptor is open; the call takes no pointer.
+    restarting(|| unsafe { libc::ftruncate(fd, size) })?;
+    reserve(&memory, offset(reserved)?, headroom::check)?;
     // SAFETY: the descriptor is open; the call takes no pointer.
     check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, SEALS) })?;
     Ok(memory)
@@ -46,6 +56,37 @@ const STRIDE: libc::off_t = 64 << 20;
 /// some three megabytes are reserved.
 const SLICE: libc::off_t = 4 << 20;
 const SLIVER: libc::off_t = 64 << 10;
+
+/// Makes sure that `length` bytes of `memory` from `at` on are there.
+///
+/// # Errors
+/// `OutOfMemory` where the machine or the control group has less memory than that, and what the kernel
+/// answers.
+pub fn reserve_more(memory: &OwnedFd, at: usize, length: usize) -> io::Result<()> {
+    let (at, length) = (offset(at)?, offset(length)?);
+    in_slices(length, headroom::check, |start, length| {
+        // SAFETY: the descriptor is open; the call takes no pointer.
+        check(unsafe { libc::fallocate(memory.as_raw_fd(), 0, at + start, length) }).map(drop)
+    })
+}
+
+/// Gives `length` bytes of `memory` from `at` on back to the machine, of whole pages. They are zeroes then, and
+/// not reserved.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn release(memory: &OwnedFd, at: usize, length: usize) -> io::Result<()> {
+    const HOW: libc::c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (at, length) = (offset(at)?, offset(length)?);
+    // SAFETY: the descriptor is open; the call takes no pointer.
+    restarting(|| unsafe { libc::fallocate(memory.as_raw_fd(), HOW, at, length) }).map(drop)
+}
+
+fn offset(bytes: usize) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(bytes).map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("no memory can be {bytes} bytes long"))
+    })
+}
 
 /// Has the kernel find a page for every byte.
 pub(super) fn reserve(

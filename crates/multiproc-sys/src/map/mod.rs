@@ -1,8 +1,9 @@
 //! Nameless memory that can be handed to other processes, and mappings of it.
 //!
 //! A port supplies `create` (memory that has no name, cannot be resized by anybody, and whose every
-//! byte is there: writing to it never faults), `length` (how long received memory is, once it is
-//! certain that no peer can shorten it) and `Mapping`; `reserve_file` and `file_length`, the same for
+//! byte is there: writing to it never faults), `create_reserving`, `reserve_more` and `release` (of which part is there
+//! only while it is used), `length` (how long received memory is, once it is certain that no peer can shorten it)
+//! and `Mapping`; `reserve_file` and `file_length`, the same for
 //! memory that is a file without a name; `freeze` (never written again by anybody, if nobody
 //! can write to it now) and `Frozen`, a mapping of such memory.
 
@@ -11,5 +12,5 @@ cfg_select! {
     _ => { compile_error!("multiproc-sys: no port for this platform; src/map/mod.rs says what one must supply"); }
 }
 pub use file::{file_length, reserve_file};
-pub use imp::{Mapping, create, length};
+pub use imp::{Mapping, create, create_reserving, length, release, reserve_more};
 pub use sealed::{Frozen, freeze};

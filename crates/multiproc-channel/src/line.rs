@@ -16,22 +16,24 @@ use std::sync::Arc;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::{AsHandle, BorrowedHandle, Interest, OwnedHandle, poll};
 use multiproc_sys::socket::{Received, Socket};
+use multiproc_wire::handoff;
+use serde::{de, ser};
 
 /// One end of the pair.
 #[derive(Debug)]
-pub(super) struct Line(Socket);
+pub(crate) struct Line(Socket);
 
 /// The handles of one message, as far as they have come.
 #[derive(Debug)]
-pub(super) struct Parcel {
-    pub(super) name: u64,
-    pub(super) total: usize,
-    pub(super) handles: Vec<Arc<OwnedHandle>>,
+pub(crate) struct Parcel {
+    pub(crate) name: u64,
+    pub(crate) total: usize,
+    pub(crate) handles: Vec<Arc<OwnedHandle>>,
 }
 
 /// What [`Line::listen`] heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// Something: look at the ring.
     Something,
     /// The other side is gone, and everything it said was heard.
@@ -45,13 +47,13 @@ const HANDLES_A_MESSAGE: usize = 253;
 const NAME: usize = size_of::<u64>();
 
 impl Line {
-    pub(super) fn pair() -> io::Result<(Line, Line)> {
+    pub(crate) fn pair() -> io::Result<(Line, Line)> {
         let (one, two) = Socket::pair()?;
         Ok((Line(one), Line(two)))
     }
 
     /// Tells the other side to look at the ring. `false` where it is gone.
-    pub(super) fn ring(&self) -> io::Result<bool> {
+    pub(crate) fn ring(&self) -> io::Result<bool> {
         match self.0.send(&[], &[], Deadline::now()) {
             Ok(()) => Ok(true),
             // Full of what was not heard yet: who listens will look.
@@ -62,14 +64,14 @@ impl Line {
     }
 
     /// Whether the other side is gone.
-    pub(super) fn has_ended(&self) -> io::Result<bool> {
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let [found] = poll([(self.0.as_handle(), Interest::End)], Deadline::now())?;
         Ok(found.ended)
     }
 
     /// Sends handles ahead of the message they belong to. [`Heard::Nothing`] where there was no room for
     /// them until the deadline.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         name: u64,
         handles: &[Arc<OwnedHandle>],
@@ -91,7 +93,7 @@ impl Line {
     }
 
     /// Waits for one message on the line; a parcel is put to `parcels`.
-    pub(super) fn listen(
+    pub(crate) fn listen(
         &self,
         buffer: &mut Vec<u8>,
         parcels: &mut Vec<Parcel>,
@@ -117,7 +119,7 @@ impl Line {
     }
 
     /// The same end as a handle of its own, to be sent.
-    pub(super) fn duplicate(&self) -> io::Result<OwnedHandle> {
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedHandle> {
         self.0.as_handle().try_clone_to_owned()
     }
 }
@@ -126,6 +128,21 @@ impl From<OwnedHandle> for Line {
     fn from(handle: OwnedHandle) -> Line {
         Line(handle.into())
     }
+}
+
+/// Hands the line's end over and gives its index.
+pub(crate) fn put<E: ser::Error>(line: &Line) -> Result<u32, E> {
+    let end = line.duplicate().map_err(E::custom)?;
+    handoff::put(&Arc::new(end)).map_err(E::custom)
+}
+
+/// The end with that index of the message being decoded.
+pub(crate) fn take<E: de::Error>(index: u32) -> Result<Line, E> {
+    let end = handoff::take(index).map_err(E::custom)?;
+    end.as_handle()
+        .try_clone_to_owned()
+        .map(Line::from)
+        .map_err(E::custom)
 }
 
 fn is_end(error: &io::Error) -> bool {
