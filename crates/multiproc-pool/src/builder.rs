@@ -4,8 +4,8 @@ use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
 
-use multiproc_process::Resource;
 use multiproc_process::function::Function;
+use multiproc_process::{Resource, StartMethod};
 use multiproc_wire::{Descriptor, Failure, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +47,26 @@ impl Builder {
     /// How the names of the workers begin; a number follows.
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.settings.name = name.into();
+        self
+    }
+
+    /// In which way workers come to be; as [`set_start_method`](multiproc_process::set_start_method) says where it is
+    /// not said.
+    ///
+    /// A pool has a thread of its own, which replaces workers that have died: by
+    /// [`StartMethod::Fork`] it can do that only if the promise is that of
+    /// [`among_threads`](multiproc_process::ForkPromise::among_threads).
+    ///
+    /// ```
+    /// use multiproc_pool::{Pool, StartMethod};
+    ///
+    /// let pool = Pool::builder().workers(2).start_method(StartMethod::ForkServer).build()?;
+    /// assert_eq!(pool.map(|n: u64| n * n, 1..=3)?, [1, 4, 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "mp_context")]
+    pub fn start_method(mut self, method: StartMethod) -> Builder {
+        self.settings.start_method = Some(method);
         self
     }
 

@@ -55,7 +55,7 @@ pub use builder::{Builder, Verdict};
 pub use completion::{AsCompleted, ReturnWhen, Waitable, Waited, as_completed, wait};
 pub use error::{Error, TaskError};
 pub use executor::Executor;
-pub use multiproc_process::ExitStatus;
+pub use multiproc_process::{ExitStatus, StartMethod};
 pub use multiproc_wire::{Failure, Panic};
 pub use policy::{Chunks, Policy};
 pub use pool::Pool;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use multiproc_process::Resource;
+use multiproc_process::{Resource, StartMethod};
 
 use crate::worker::Hook;
 
@@ -22,6 +22,7 @@ pub enum FailureMode {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) name: String,
+    pub(crate) start_method: Option<StartMethod>,
     pub(crate) grace: Duration,
     pub(crate) initializer: Option<Hook>,
     pub(crate) finalizer: Option<Hook>,
@@ -41,6 +42,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             name: "PoolWorker".to_string(),
+            start_method: None,
             grace: Duration::from_secs(1),
             initializer: None,
             finalizer: None,

@@ -39,6 +39,9 @@ impl Worker {
             .name(name)
             .daemon(true)
             .print_panics(false);
+        if let Some(method) = settings.start_method {
+            builder = builder.start_method(method);
+        }
         for (resource, most) in &settings.limits {
             builder = builder.limit(*resource, *most);
         }
