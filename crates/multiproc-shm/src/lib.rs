@@ -11,10 +11,11 @@
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
 //! - [`Lane`]: two rings and a death word, between a parent and a worker; [`Bells`]: by which many
 //!   processes wake one; [`Block`]: plain shared memory to build on.
+//! - [`SharedMemory`]: bytes under a name, for programs that did not start each other.
 //!
-//! The memory has no name: it is handed over as a descriptor, and is gone with the last process that has
-//! it. Its size is checked and reserved when it is made, so that a full machine is an error then and not
-//! a fatal signal later.
+//! All memory but that last has no name: it is handed over as a descriptor, and is gone with the last process
+//! that has it. Its size is checked and reserved when it is made, so that a full machine is an error then and
+//! not a fatal signal later.
 //!
 //! A process gone wild may spoil the *values* in memory shared with it. Lengths, offsets and everything
 //! else that others act on are kept privately by each process.
@@ -53,6 +54,8 @@ mod lending;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
 mod mutex;
 #[cfg(not(loom))]
 mod once;
@@ -62,6 +65,8 @@ mod pieces;
 mod racing;
 #[cfg(not(loom))]
 mod raw;
+#[cfg(not(loom))]
+mod registry;
 pub mod ring;
 #[cfg(not(loom))]
 mod rlock;
@@ -102,6 +107,8 @@ pub use lane::{Lane, LaneError};
 pub use lending::PieceError;
 #[cfg(not(loom))]
 pub use lock::{Lock, LockGuard, NotHeld};
+#[cfg(not(loom))]
+pub use memory::SharedMemory;
 #[cfg(not(loom))]
 pub use multiproc_sync::{BarrierError, LockTimeoutError, PoisonError, TryLockError};
 #[cfg(not(loom))]

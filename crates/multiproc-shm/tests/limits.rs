@@ -60,8 +60,11 @@ fn more_than_the_address_space_is_an_error_that_leaves_nothing() {
     let oracle = oracle();
     let limited = |()| {
         let before = open_files();
-        limit(libc::RLIMIT_AS, 4096 * MEGABYTE as u64);
-        let why = SharedArray::<u8>::zeroed(5000 * MEGABYTE).unwrap_err();
+        // Some more than what is mapped already.
+        let mapped = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = mapped.split(' ').next().unwrap().parse().unwrap();
+        limit(libc::RLIMIT_AS, pages * 4096 + 32 * MEGABYTE as u64);
+        let why = SharedArray::<u8>::zeroed(48 * MEGABYTE).unwrap_err();
         let fits = SharedArray::<u8>::zeroed(MEGABYTE).is_ok();
         (
             why.kind() == io::ErrorKind::OutOfMemory,

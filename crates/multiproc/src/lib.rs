@@ -44,6 +44,7 @@
 //! | submit tasks and see to it that they are finished, wait for some of many | [`Executor`], [`pool::wait`], [`pool::as_completed`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
 //! | let them all read what nobody changes any more | [`FrozenArray`] |
+//! | share bytes with a program that was started by itself | [`SharedMemory`] |
 //! | let them count, or change elements one by one, without a lock | [`RawArray`], [`RawValue`] |
 //! | let them change one array piece by piece at the same time | [`ArrayGuard::lend`](multiproc_shm::ArrayGuard::lend), [`ArrayPieces`] |
 //! | let one process at a time do something, or a few | [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`] |
@@ -143,7 +144,7 @@ pub use multiproc_pool::{
 #[doc(inline)]
 pub use multiproc_shm::{
     ArrayPieces, Barrier, BoundedSemaphore, Condition, Event, FrozenArray, Lock, Mutex, Once,
-    RLock, RawArray, RawValue, RwLock, Semaphore, SharedArray, SharedValue,
+    RLock, RawArray, RawValue, RwLock, Semaphore, SharedArray, SharedMemory, SharedValue,
 };
 
 // Messages between processes.

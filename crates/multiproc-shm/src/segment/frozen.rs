@@ -14,8 +14,8 @@ use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Frozen};
 
 use super::layout::{Fields, SLOTS, WORDS};
-use super::registry::Registry;
 use super::{Contents, Segment, Sent, Words};
+use crate::registry::Registry;
 use crate::tenure::Tenure;
 
 /// Memory with a header and contents that never change.

@@ -12,7 +12,6 @@
 //!    privately (`multiproc_sys::robust`): no peer can have it forgotten.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::slice;
@@ -26,17 +25,16 @@ use multiproc_wire::handoff;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::lending::Lending;
+use crate::registry::{Registry, random_id};
 
 mod frozen;
 mod layout;
 mod memory;
-mod registry;
 
 pub(crate) use frozen::FrozenSegment;
 pub(crate) use layout::{Contents, Slot, Words};
 use layout::{Fields, SLOTS, WORDS};
 pub(crate) use memory::Memory;
-use registry::Registry;
 
 /// Shared memory with a header, a lock and contents.
 pub(crate) struct Segment {
@@ -157,11 +155,6 @@ impl fmt::Debug for Segment {
             .field("contents", &self.contents)
             .finish_non_exhaustive()
     }
-}
-
-/// 128 bits from the standard library's source of hash keys, which the system's generator seeds.
-fn random_id() -> [u64; 2] {
-    [(); 2].map(|()| RandomState::new().build_hasher().finish())
 }
 
 impl Segment {

@@ -1,14 +1,15 @@
 //! What is mapped in this process, by its id, so that it is mapped once.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 type ById<S> = HashMap<[u64; 2], Weak<S>>;
 
-pub(super) struct Registry<S>(OnceLock<Mutex<ById<S>>>);
+pub(crate) struct Registry<S>(OnceLock<Mutex<ById<S>>>);
 
 impl<S> Registry<S> {
-    pub(super) const fn new() -> Registry<S> {
+    pub(crate) const fn new() -> Registry<S> {
         Registry(OnceLock::new())
     }
 
@@ -19,13 +20,13 @@ impl<S> Registry<S> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn get(&self, id: [u64; 2]) -> Option<Arc<S>> {
+    pub(crate) fn get(&self, id: [u64; 2]) -> Option<Arc<S>> {
         self.lock().get(&id).and_then(Weak::upgrade)
     }
 
     /// Enters what was just mapped. Another thread may have mapped it meanwhile: that one stays, and the
     /// caller's is dropped.
-    pub(super) fn enter(&self, id: [u64; 2], new: Arc<S>) -> Arc<S> {
+    pub(crate) fn enter(&self, id: [u64; 2], new: Arc<S>) -> Arc<S> {
         let mut by_id = self.lock();
         let known = by_id.get(&id).and_then(Weak::upgrade);
         if let Some(known) = known {
@@ -38,7 +39,7 @@ impl<S> Registry<S> {
     }
 
     /// For the drop of what has this id, which may by now stand for a younger mapping of the same memory.
-    pub(super) fn leave(&self, id: [u64; 2]) {
+    pub(crate) fn leave(&self, id: [u64; 2]) {
         let mut by_id = self.lock();
         if by_id
             .get(&id)
@@ -47,4 +48,9 @@ impl<S> Registry<S> {
             by_id.remove(&id);
         }
     }
+}
+
+/// 128 bits from the standard library's source of hash keys, which the system's generator seeds.
+pub(crate) fn random_id() -> [u64; 2] {
+    [(); 2].map(|()| RandomState::new().build_hasher().finish())
 }
