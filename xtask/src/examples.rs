@@ -17,7 +17,7 @@ mod tests;
 /// What an example printed, judged.
 type Expectation = fn(&str) -> Outcome;
 
-const EXPECTATIONS: [(&str, Expectation); 7] = [
+const EXPECTATIONS: [(&str, Expectation); 8] = [
     ("array_cubes", |text| {
         exactly(
             "[8, 27, 64, 125, 216, 343, 512, 729, 1000, 1331, 1728, 2197, 2744, 3375, 4096]\n",
@@ -31,6 +31,7 @@ const EXPECTATIONS: [(&str, Expectation); 7] = [
         exactly("[1, 4, 9, 16, 25, 36, 49, 64, 81]\n", text)
     }),
     ("random_numbers", random_numbers),
+    ("timeline", timeline),
     ("word_count", word_count),
 ];
 
@@ -183,6 +184,28 @@ fn random_numbers(text: &str) -> Outcome {
             "expected one line of each of four processes, got {text:?}"
         ))
     }
+}
+
+/// What became of the tasks, and two files that were written where it says.
+fn timeline(text: &str) -> Outcome {
+    for line in [
+        "4 tasks panicked",
+        "and one was lost with its worker",
+        "6052 tasks returned, on 5 workers",
+    ] {
+        if !text.lines().any(|found| found == line) {
+            return Err(format!("no line {line:?} in {text:?}"));
+        }
+    }
+    let written = text.lines().find_map(|line| line.strip_prefix("wrote "));
+    let (picture, trace) = written
+        .and_then(|paths| paths.split_once(" and "))
+        .ok_or("no line that names the files")?;
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+    if !read(picture)?.ends_with("</svg>\n") || !read(trace)?.contains("\"traceEvents\"") {
+        return Err("the files are not whole".to_owned());
+    }
+    Ok(())
 }
 
 /// A line of totals, and ten lines of a word and its count that never grow.

@@ -164,6 +164,10 @@ pub(crate) struct Job {
     pub(crate) wakers: Vec<Waker>,
     /// What is to be done with them.
     pub(crate) callback: Option<Callback>,
+    /// Which call of the pool's it is: the first is 1.
+    pub(crate) call: u64,
+    /// Items that have an error.
+    errors: usize,
 }
 
 impl Job {
@@ -190,6 +194,8 @@ impl Job {
             abandoned: false,
             wakers: Vec::new(),
             callback: None,
+            call: 0,
+            errors: 0,
         }
     }
 
@@ -264,6 +270,17 @@ impl Job {
         *failed <= self.policy.retries
     }
 
+    /// How many items have a result, and how many an error.
+    pub(crate) fn settled(&self) -> (usize, usize) {
+        (self.settled.len() - self.open - self.errors, self.errors)
+    }
+
+    /// How often one of its tasks was begun again.
+    pub(crate) fn retried(&self) -> u64 {
+        let again = |failed: &u32| u64::from((*failed).min(self.policy.retries));
+        self.failed.values().map(again).sum()
+    }
+
     /// How often a task was begun that has failed and is not begun again.
     pub(crate) fn attempts(&self, task: usize) -> u32 {
         self.failed.get(&task).copied().unwrap_or(1)
@@ -286,6 +303,7 @@ impl Job {
     }
 
     pub(crate) fn failed(&mut self, item: usize, error: TaskError) {
+        self.errors += 1;
         self.settle(item, Settled::Failed(Box::new(error)));
     }
 

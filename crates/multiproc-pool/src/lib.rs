@@ -48,6 +48,7 @@ mod scheduler;
 mod settings;
 mod task;
 mod verbs;
+mod view;
 mod worker;
 
 pub use argument::Argument;
@@ -62,4 +63,5 @@ pub use pool::Pool;
 pub use settings::FailureMode;
 pub use task::{MapTask, Task};
 pub use verbs::Imap;
+pub use view::{SlowTask, Stats, TaskOutcome, TaskSpan, Timeline, WorkerSpan, WorkerStats};
 pub use worker::cancelled;

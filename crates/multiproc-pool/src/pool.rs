@@ -7,10 +7,12 @@ use std::time::Duration;
 use multiproc_sys::clock::Deadline;
 
 use crate::builder::Builder;
-use crate::driver::{Call, Driver, Phase};
+use crate::driver::{Call, Core, Driver, Phase};
 use crate::error::{Error, Kind};
 use crate::policy::Policy;
 use crate::settings::Settings;
+use crate::view::recorder::Slow;
+use crate::view::{Stats, Timeline};
 
 /// A number of worker processes that run tasks.
 ///
@@ -125,6 +127,51 @@ impl Pool {
         }
     }
 
+    /// How much the pool has done by now, and each of its workers.
+    ///
+    /// ```
+    /// use multiproc_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// pool.map(|n: u64| n * n, 0..1000)?;
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.done, stats.failed, stats.in_flight), (1000, 0, 0));
+    /// println!("{stats}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (mut stats, slowest) = self.look(|core| (core.stats(), core.slowest()));
+        // Not under the lock, since arguments are decoded for it, by code that is not the pool's.
+        stats.slowest = slowest.into_iter().map(Slow::told).collect();
+        stats
+    }
+
+    /// Which worker ran which task when, where the pool was [built](Builder::timeline) to keep that; else `None`.
+    ///
+    /// ```
+    /// use multiproc_pool::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).timeline(10_000).build()?;
+    /// pool.map(|n: u64| n * n, 0..100)?;
+    /// let timeline = pool.timeline().expect("it was asked for");
+    /// assert_eq!(timeline.tasks.len(), 100);
+    /// assert!(timeline.to_svg().starts_with("<svg"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn timeline(&self) -> Option<Timeline> {
+        self.look(Core::timeline)
+    }
+
+    /// Takes in what there is to be known, and looks.
+    fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
+        match self.driver.is_own() {
+            true => look(&self.driver.wait(Deadline::now(), |_| true).0),
+            false => look(&self.driver.lock()),
+        }
+    }
+
     /// Takes no more tasks. Workers end when those there are are done.
     #[doc(alias = "multiprocessing.pool.Pool.close")]
     pub fn close(&self) {
@@ -183,7 +230,7 @@ impl Pool {
     }
 
     fn wait_until(&self, deadline: Deadline) -> Result<(), Error> {
-        let (core, gone) = self.driver.wait(deadline, crate::driver::Core::is_gone);
+        let (core, gone) = self.driver.wait(deadline, Core::is_gone);
         drop(core);
         if !gone {
             return Err(Error::new(Kind::TimedOut));

@@ -18,6 +18,9 @@
 //! encodings; the answer, which is a [`RETURNED`], has for each what became of it (1, as the tag of an answer), the
 //! number of its handles (1), a length (4), and what then comes.
 //!
+//! Of a pool that keeps a timeline, each answer to a task ends with when that began and ended (16; nanoseconds since
+//! boot).
+//!
 //! With [`HANDLES`] in the tag, the handles of the argument or result come in a frame over the lane's
 //! link, sent before the record was published; its body is the ticket. Where the task was taken back, a
 //! *discard* has the worker take the frame in and drop it, so that nobody waits for what is in it.

@@ -42,6 +42,7 @@
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | fill or change a large shared array with all workers, in place | [`Pool::for_each_chunk_mut`] |
 //! | submit tasks and see to it that they are finished, wait for some of many | [`Executor`], [`pool::wait`], [`pool::as_completed`] |
+//! | see what a pool does, how long tasks take and where | [`Pool::stats`], [`Pool::timeline`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
 //! | let them all read what nobody changes any more | [`FrozenArray`] |
 //! | share bytes with a program that was started by itself | [`SharedMemory`] |

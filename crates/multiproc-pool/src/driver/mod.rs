@@ -37,6 +37,7 @@ use crate::protocol::BELLS;
 use crate::scheduler::JobId;
 use crate::settings::Settings;
 use crate::task::MapTask;
+use crate::view::recorder::Looks;
 use callbacks::Callbacks;
 pub(crate) use core::{Core, Phase};
 use worker::Worker;
@@ -151,7 +152,7 @@ impl Driver {
         }
         let lost = |error: &dyn std::error::Error| TaskError::Function(error.to_string());
         let reference = function.reference().map_err(|error| lost(&error))?;
-        let number = self.lock().add_function(&reference)?;
+        let number = self.lock().add_function(&reference, Looks::of::<A, R>())?;
         functions.insert(key, number);
         Ok(number)
     }

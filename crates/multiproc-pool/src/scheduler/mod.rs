@@ -357,6 +357,11 @@ impl<M: Copy> Scheduler<M> {
         self.workers[worker].has.back().copied()
     }
 
+    /// The tasks of a worker, oldest first.
+    pub(crate) fn at(&self, worker: usize) -> impl Iterator<Item = Sent<M>> {
+        self.workers[worker].has.iter().copied()
+    }
+
     /// How many tasks a worker has.
     pub(crate) fn count(&self, worker: usize) -> usize {
         self.workers[worker].has.len()

@@ -8,6 +8,7 @@ use multiproc_wire::{Failure, Frame, Handoff};
 use super::{Worker, ring_both};
 use crate::job::{Handles, MAX_BYTES, MAX_HANDLES};
 use crate::protocol::{CALLER, HANDLES, HANDLES_FRAME, RESULT_LOST};
+use crate::view::recorder::Stamps;
 
 impl Worker {
     /// Tells what became of a task, with what is handed over by it.
@@ -58,12 +59,23 @@ impl Worker {
 
     /// Publishes one answer, and wakes whoever waits for it.
     pub(super) fn put(&mut self, tag: u16, ticket: &[u8], body: &[u8]) -> Result<(), Failure> {
-        if ticket.len() + body.len() <= self.results.max_len()
-            && self.results.push(&[ticket, body], tag).is_ok()
-        {
+        match self.began {
+            // What is no answer to a task has no ticket.
+            Some(started) if !ticket.is_empty() => {
+                let ended = Deadline::now().nanos();
+                let stamps = Stamps { started, ended }.to_bytes();
+                self.put_parts(tag, [ticket, body, &stamps])
+            }
+            _ => self.put_parts(tag, [ticket, body]),
+        }
+    }
+
+    fn put_parts<const N: usize>(&mut self, tag: u16, parts: [&[u8]; N]) -> Result<(), Failure> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length <= self.results.max_len() && self.results.push(&parts, tag).is_ok() {
             return self.publish();
         }
-        let mut outgoing = Outgoing::new([ticket, body].concat(), tag);
+        let mut outgoing = Outgoing::new(parts.concat(), tag);
         while !outgoing.push(&mut self.results)? {
             self.publish()?;
             let needed = outgoing.next_len(self.results.max_len());

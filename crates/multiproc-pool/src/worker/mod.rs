@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) initializer: Option<Hook>,
     pub(crate) finalizer: Option<Hook>,
     pub(crate) max_memory: Option<u64>,
+    /// Whether it is to say of each task when it began and ended.
+    pub(crate) stamped: bool,
 }
 
 /// The worker's function. What it cannot go on without it panics about, for its parent to hear of.
@@ -91,6 +93,8 @@ struct Worker {
     spin: Spin,
     /// How much memory it may have in use, and when to look next.
     max_memory: Option<(u64, Deadline)>,
+    /// When the task began, where that is to be said; kept from when there was none.
+    began: Option<u64>,
 }
 
 /// How often a worker looks how much memory it has in use, which takes ten microseconds.
@@ -103,6 +107,7 @@ impl Worker {
             bells,
             link,
             max_memory,
+            stamped,
             ..
         } = setup;
         let link = link
@@ -124,6 +129,7 @@ impl Worker {
             result: Vec::new(),
             spin: Spin::new(),
             max_memory: max_memory.map(|bytes| (bytes, Deadline::now())),
+            began: stamped.then_some(0),
         })
     }
 

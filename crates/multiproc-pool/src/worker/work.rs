@@ -1,6 +1,7 @@
 //! A task: its function found, called, and its end told. A task of several items is the same for each.
 
 use multiproc_process::function::{Callable, Outcome, PanicReport};
+use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Decoder, Encoder, Failure, Handoff, encode};
 
 use super::orders::malformed;
@@ -13,6 +14,9 @@ use crate::protocol::{
 
 impl Worker {
     pub(super) fn work(&mut self, body: &[u8], tag: u16) -> Result<(), Failure> {
+        if let Some(began) = &mut self.began {
+            *began = Deadline::now().nanos();
+        }
         let (ticket, rest) = body
             .split_first_chunk::<RESULT_HEADER>()
             .ok_or_else(malformed)?;

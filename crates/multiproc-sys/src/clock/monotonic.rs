@@ -70,6 +70,12 @@ impl Deadline {
         Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
     }
 
+    /// The moment in nanoseconds since boot, as every process of this boot counts them.
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        self.nanos
+    }
+
     /// The moment as the kernel takes absolute timeouts; `None` for [`Deadline::NEVER`].
     pub(crate) fn timespec(self) -> Option<libc::timespec> {
         (self != Deadline::NEVER).then(|| timespec(self.nanos))

@@ -73,6 +73,8 @@ impl Core {
         worker.end_by(Deadline::after(self.settings.grace));
         self.timed = true;
         if !self.condemned.iter().any(|(task, _)| *task == oldest.task) {
+            let record = worker.record();
+            self.note_condemned(record, oldest.task);
             self.condemned.push((oldest.task, error));
         }
         true

@@ -17,6 +17,7 @@ impl Core {
             return done;
         };
         let mut had = self.scheduler.lost(seat);
+        let (record, since) = (worker.record(), worker.since());
         let end = worker.end();
         let mut broken = None;
         // Started are those it has claimed; it takes them one by one, so that is the oldest or none.
@@ -25,6 +26,7 @@ impl Core {
                 self.scheduler.returned(sent.task);
                 continue;
             }
+            self.note_lost(record, sent.task, since);
             let condemned = self
                 .condemned
                 .iter()
@@ -48,6 +50,9 @@ impl Core {
             let error = end.error(first, attempts);
             done |= self.settle_failed(sent.task, &error);
             broken.get_or_insert(error);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.ended(record);
         }
         match self.after(seat, end.was_idle) {
             Seat::Closed => self.close_seat(seat),

@@ -1,6 +1,7 @@
 //! What workers say: taken in, and what follows from how long it took them.
 
 use super::jobs::job_of;
+use super::seeing::called;
 use super::{Core, Seat};
 use crate::driver::worker::{Heard, Retired};
 use crate::scheduler::JobId;
@@ -12,10 +13,14 @@ impl Core {
         let mut heard = 0;
         let mut job_heard = None;
         while let Seat::Taken(worker) = &mut self.seats[seat] {
+            let record = worker.record();
             match worker.hear() {
                 Ok(None) => break,
                 Ok(Some(Heard::Ready)) => {
                     self.failed_starts = 0;
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.ready(record);
+                    }
                     if !worker.is_leaving() {
                         self.scheduler.ready(seat);
                     }
@@ -42,6 +47,13 @@ impl Core {
                         self.condemned.retain(|(task, _)| *task != sent.task);
                     }
                     let job = job_of(&mut self.jobs, sent.task.job);
+                    if let (Some(recorder), Some(stamps), Some(job)) =
+                        (&mut self.recorder, answer.stamps(), &job)
+                    {
+                        let called = called(job, sent.task, &self.looks);
+                        let argument = || job.payload(sent.task.item).bytes.to_vec();
+                        recorder.task(record, called, stamps, answer.outcome(), argument);
+                    }
                     // A job that was taken or failed meanwhile wants no answer.
                     if let Some(job) = job.filter(|job| !job.is_settled(sent.task.item)) {
                         if answer.is_panic() && job.may_retry(sent.task.item) {
@@ -73,11 +85,8 @@ impl Core {
         if self.scheduler.count(seat) == 0 {
             worker.rests(self.settings.idle_timeout);
         }
-        if self
-            .settings
-            .max_tasks
-            .is_some_and(|most| worker.count() >= most)
-        {
+        let finished = worker.count();
+        if self.settings.max_tasks.is_some_and(|most| finished >= most) {
             self.retire(seat, Retired::Spent);
         }
     }

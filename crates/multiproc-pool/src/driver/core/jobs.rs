@@ -40,7 +40,9 @@ impl Core {
         Ok(id)
     }
 
-    fn keep(&mut self, id: JobId, job: Job) {
+    fn keep(&mut self, id: JobId, mut job: Job) {
+        self.calls += 1;
+        job.call = self.calls;
         self.timed |= job.policy.is_timed();
         let index = id.index();
         if self.jobs.len() <= index {
@@ -89,6 +91,7 @@ impl Core {
         self.job(id)?;
         self.scheduler.remove(id);
         let (_, job) = self.jobs[id.index()].take()?;
+        self.tally.add(&job);
         if let Some(state) = &job.state {
             for place in &mut self.seats {
                 if let Seat::Taken(worker) = place {

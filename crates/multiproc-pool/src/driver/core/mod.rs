@@ -7,6 +7,7 @@
 //! - [`seats`]: who is started when
 //! - [`cancelling`], [`limits`]: tasks that are ended
 //! - [`ending`]: the end of the pool
+//! - [`seeing`]: what is told of all that
 
 mod cancelling;
 mod deaths;
@@ -15,6 +16,7 @@ mod hearing;
 mod jobs;
 mod limits;
 mod seats;
+mod seeing;
 mod sending;
 
 use std::sync::Arc;
@@ -30,8 +32,10 @@ use crate::error::TaskError;
 use crate::job::Job;
 use crate::scheduler::{JobId, Scheduler, TaskId};
 use crate::settings::Settings;
+use crate::view::recorder::{Looks, Recorder};
 pub(super) use jobs::Call;
 use seats::Seat;
+use seeing::Tally;
 
 /// Whether a pool takes tasks.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +85,14 @@ pub(crate) struct Core {
     to_wake: Vec<Waker>,
     /// Tasks whose worker is being ended for their sake, and what is to be said of them.
     condemned: Vec<(TaskId, TaskError)>,
+    /// How functions are shown, by their numbers.
+    looks: Vec<Looks>,
+    /// What became of the tasks of jobs that were taken out.
+    tally: Tally,
+    /// How many jobs there ever were.
+    calls: u64,
+    /// Where a timeline is kept.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl Core {
@@ -101,6 +113,12 @@ impl Core {
             followers: 0,
             watching: false,
             alarm: Deadline::NEVER,
+            looks: Vec::new(),
+            tally: Tally::default(),
+            calls: 0,
+            recorder: settings
+                .timeline
+                .map(|tasks| Box::new(Recorder::new(tasks))),
             target: workers,
             timed: settings.idle_timeout.is_some(),
             settings,
@@ -127,12 +145,17 @@ impl Core {
         self.next_key
     }
 
-    pub(super) fn add_function(&mut self, reference: &FunctionRef) -> Result<u32, TaskError> {
+    pub(super) fn add_function(
+        &mut self,
+        reference: &FunctionRef,
+        looks: Looks,
+    ) -> Result<u32, TaskError> {
         let number = u32::try_from(self.functions.len())
             .map_err(|_| TaskError::Function("there are too many functions".to_string()))?;
         let mut body = number.to_le_bytes().to_vec();
         let _no_handles: Handoff = encode(reference, &mut body).map_err(TaskError::Encode)?;
         self.functions.push(body);
+        self.looks.push(looks);
         Ok(number)
     }
 

@@ -56,7 +56,10 @@ impl Core {
                 self.seats[seat] = Seat::Closed;
                 self.corpses.push(worker.end().corpse);
             }
-            Ok(worker) => {
+            Ok(mut worker) => {
+                if let Some(recorder) = &mut self.recorder {
+                    worker.enter(recorder, seat, self.seats.len());
+                }
                 self.seats[seat] = Seat::Taken(Box::new(worker));
                 self.fit();
             }

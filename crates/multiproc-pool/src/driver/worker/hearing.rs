@@ -12,6 +12,8 @@ use crate::protocol::{
     ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, HANDLES, HANDLES_FRAME, PANICKED, READY, RESULT_HEADER,
     RESULT_LOST, RETURNED, TIRED,
 };
+use crate::view::TaskOutcome;
+use crate::view::recorder::Stamps;
 
 /// What a worker has said.
 pub(crate) enum Heard<'a> {
@@ -29,6 +31,8 @@ pub(crate) struct Answer<'a> {
     ticket: u32,
     /// Or why they were lost.
     handles: Result<Handles, String>,
+    /// When the task began and ended, where the worker was asked to say so.
+    stamps: Option<Stamps>,
 }
 
 impl Worker {
@@ -56,8 +60,11 @@ impl Worker {
                 break tag;
             }
         };
-        let heard = understand(tag, self.incoming.message(), &self.link)?;
-        self.ready |= matches!(heard, Heard::Ready);
+        let heard = understand(tag, self.incoming.message(), &self.link, self.seen.stamped)?;
+        if matches!(heard, Heard::Ready) {
+            self.ready = true;
+            self.seen.ready();
+        }
         Ok(Some(heard))
     }
 
@@ -72,11 +79,12 @@ impl Worker {
     }
 }
 
-/// What a record of that tag and these bytes says.
+/// What a record of that tag and these bytes says. `stamped`: an answer ends with when its task began and ended.
 pub(crate) fn understand<'a>(
     tag: u16,
     message: &'a [u8],
     link: &Link,
+    stamped: bool,
 ) -> Result<Heard<'a>, String> {
     let kind = tag & !HANDLES;
     if kind == READY {
@@ -93,6 +101,13 @@ pub(crate) fn understand<'a>(
     let (ticket, body) = message
         .split_first_chunk::<RESULT_HEADER>()
         .ok_or_else(odd)?;
+    let (body, stamps) = match stamped {
+        false => (body, None),
+        true => {
+            let (body, stamps) = body.split_last_chunk().ok_or_else(odd)?;
+            (body, Some(Stamps::from_bytes(*stamps)))
+        }
+    };
     let handles = match tag & HANDLES {
         0 => Ok(Handles::new()),
         _ => take_handles(link, *ticket),
@@ -102,6 +117,7 @@ pub(crate) fn understand<'a>(
         body,
         ticket: u32::from_le_bytes(*ticket),
         handles,
+        stamps,
     }))
 }
 
@@ -112,6 +128,18 @@ impl Answer<'_> {
 
     pub(in crate::driver) fn is_panic(&self) -> bool {
         self.kind == PANICKED
+    }
+
+    pub(in crate::driver) fn stamps(&self) -> Option<Stamps> {
+        self.stamps
+    }
+
+    pub(in crate::driver) fn outcome(&self) -> TaskOutcome {
+        match self.kind & !CHUNK {
+            RETURNED => TaskOutcome::Returned,
+            PANICKED => TaskOutcome::Panicked,
+            _ => TaskOutcome::Failed,
+        }
     }
 
     /// Settles the task.

@@ -5,9 +5,11 @@
 //! - [`hearing`]: what it says
 //! - [`timing`]: how long it takes
 //! - [`end`]: its end
+//! - [`seen`]: what is told of it
 
 mod end;
 mod hearing;
+mod seen;
 mod sending;
 mod starting;
 mod timing;
@@ -25,6 +27,7 @@ pub(super) use end::Corpse;
 pub(crate) use hearing::Heard;
 #[cfg(any(test, fuzzing))]
 pub(crate) use hearing::understand;
+use seen::Seen;
 pub(super) use sending::Push;
 
 /// How a task that was sent is known again.
@@ -86,6 +89,7 @@ pub(super) struct Worker {
     oldest: Option<(u32, Deadline)>,
     /// It was asked to end, and will be killed then.
     ending: Option<Deadline>,
+    seen: Seen,
 }
 
 impl Worker {

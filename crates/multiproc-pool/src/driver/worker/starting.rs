@@ -11,6 +11,7 @@ use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
 
 use super::Worker;
+use super::seen::Seen;
 use crate::driver::Driver;
 use crate::error::{Error, Kind};
 use crate::protocol::RING;
@@ -34,6 +35,7 @@ impl Worker {
             initializer: settings.initializer.clone(),
             finalizer: settings.finalizer.clone(),
             max_memory: settings.max_memory,
+            stamped: settings.timeline.is_some(),
         };
         let mut builder = Process::builder()
             .name(name)
@@ -93,6 +95,7 @@ impl Worker {
             distrusted: None,
             oldest: None,
             ending: None,
+            seen: Seen::new(settings.timeline.is_some()),
         })
     }
 

@@ -47,6 +47,7 @@ impl Worker {
     pub(in crate::driver) fn pace(&mut self, tasks: u32) -> Duration {
         let now = Deadline::now();
         let before = std::mem::replace(&mut self.since, now);
+        self.seen.busy += now.since(before);
         now.since(before) / tasks.max(1)
     }
 

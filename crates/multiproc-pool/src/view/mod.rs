@@ -1,0 +1,17 @@
+//! What a pool does, for people to see.
+//!
+//! - [`stats`]: how much is done and by whom, counted whether or not anybody asks
+//! - [`timeline`]: which worker ran which task when, where the pool was built to keep that
+//! - [`recorder`]: how that is kept, in memory that does not grow
+//! - [`describe`]: an encoded argument as text
+//! - [`trace`], [`svg`]: a timeline as a file
+
+mod describe;
+pub(crate) mod recorder;
+mod stats;
+mod svg;
+mod timeline;
+mod trace;
+
+pub use stats::{SlowTask, Stats, WorkerStats};
+pub use timeline::{TaskOutcome, TaskSpan, Timeline, WorkerSpan};
