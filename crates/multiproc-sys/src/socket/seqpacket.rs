@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use crate::clock::Deadline;
 use crate::handle::{Interest, poll};
@@ -19,6 +20,8 @@ pub const MAX_BYTES: usize = 64 << 10;
 /// The most handles one message can have.
 pub const MAX_HANDLES: usize = 4096;
 const COUNT: usize = size_of::<u32>();
+/// How long the rest of a message may take whose beginning is there. Only a sender that is stopped, or lies, needs it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One end of a pair.
 #[derive(Debug)]
@@ -112,12 +115,21 @@ impl Socket {
     }
 
     /// Waits for one message until the deadline and puts its bytes into `buffer`, in place of what is
-    /// there.
+    /// there. One that has begun to come is waited for to its end, past the deadline: it is at hand.
     ///
     /// # Errors
     /// `InvalidData` for a message that no [`send`](Self::send) makes or whose handles did not all
     /// arrive, and what `recvmsg` answers. Handles that did arrive are closed.
     pub fn receive(&self, buffer: &mut Vec<u8>, deadline: Deadline) -> io::Result<Received> {
+        self.receive_patiently(buffer, deadline, PATIENCE)
+    }
+
+    fn receive_patiently(
+        &self,
+        buffer: &mut Vec<u8>,
+        deadline: Deadline,
+        patience: Duration,
+    ) -> io::Result<Received> {
         buffer.clear();
         buffer.reserve(COUNT + MAX_BYTES);
         let mut handles = Vec::new();
@@ -137,6 +149,9 @@ impl Socket {
         if expected > MAX_HANDLES {
             return Err(malformed());
         }
+        // The sender is about to send what is missing, whatever this deadline says: given up half-way, the
+        // message would be lost, and what is left of it mistaken for the next.
+        let deadline = deadline.max(Deadline::after(patience));
         while handles.len() < expected {
             let before = handles.len();
             let mut again = [MaybeUninit::new(0); COUNT];
@@ -304,14 +319,13 @@ pub fn fuzzing(bytes: &[u8]) {
     PAIR.with(|(one, two)| {
         let handles = &[two.as_fd(); 3][..usize::from(handles & 3)];
         one.send_packet(&[IoSlice::new(bytes)], handles, Deadline::now()).expect("it has room");
-        drop(two.receive(&mut vec![], Deadline::now()));
+        drop(two.receive_patiently(&mut vec![], Deadline::now(), Duration::ZERO));
     });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const SOON: Duration = Duration::from_millis(2);
 
@@ -343,6 +357,25 @@ mod tests {
         let (bytes, handles) = receive(&two);
         assert_eq!((bytes.as_slice(), handles.len()), (b"many".as_slice(), 600));
         assert_eq!(receive(&two).0, b"next");
+    }
+
+    #[test]
+    fn the_rest_of_a_message_is_waited_for_past_the_deadline() {
+        let (one, two) = Socket::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let count = 300_u32.to_le_bytes();
+        one.send_packet(&[IoSlice::new(&count)], &[file.as_fd(); 253], Deadline::NEVER).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Long enough for the receiver to be there, which sees the same if it is not.
+                std::thread::yield_now();
+                one.send_packet(&[IoSlice::new(&count)], &[file.as_fd(); 47], Deadline::NEVER).unwrap();
+            });
+            match two.receive(&mut vec![], Deadline::now()).unwrap() {
+                Received::Message(handles) => assert_eq!(handles.len(), 300),
+                other => panic!("{other:?}"),
+            }
+        });
     }
 
     #[test]
@@ -389,7 +422,7 @@ mod tests {
             if bytes.len() == 5 {
                 one.send_packet(&[IoSlice::new(b"stray")], &[], Deadline::NEVER).unwrap();
             }
-            let error = two.receive(&mut vec![], Deadline::after(SOON)).unwrap_err();
+            let error = two.receive_patiently(&mut vec![], Deadline::after(SOON), SOON).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }
