@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 /// assert!(failure.message().contains("No such file"));
 /// ```
 ///
+/// One kind of box takes a word more, since the standard library does not turn it into the other:
+/// `.map_err(|error| error as Box<dyn Error>)?` for `Box<dyn Error + Send + Sync>`.
+///
 /// Since it is made from every error, it cannot itself implement [`Error`];
 /// [`into_error`](Failure::into_error) gives what does.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +151,40 @@ mod tests {
     }
 
     #[test]
+    fn question_mark_takes_anyhow_with_its_contexts() {
+        use anyhow::Context;
+        fn settings() -> anyhow::Result<String> {
+            let text = std::fs::read_to_string("/no/such/file");
+            text.context("the settings").context("at the start")
+        }
+        fn task() -> Result<String, Failure> {
+            Ok(settings()?)
+        }
+        let failure = task().unwrap_err();
+        assert_eq!(failure.message(), "at the start");
+        let sources: Vec<_> = failure.sources().collect();
+        assert_eq!(sources[0], "the settings");
+        assert!(sources[1].contains("No such file"), "{sources:?}");
+    }
+
+    #[test]
+    fn a_chain_that_runs_in_circles_ends() {
+        #[derive(Debug)]
+        struct Circle;
+        impl fmt::Display for Circle {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("round")
+            }
+        }
+        impl Error for Circle {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(self)
+            }
+        }
+        assert_eq!(Failure::from(Circle).sources().count(), MAX_SOURCES);
+    }
+
+    #[test]
     fn question_mark_takes_boxes_and_text() {
         fn boxed() -> Result<(), Failure> {
             Err(Box::<dyn Error>::from("boxed"))?
@@ -155,6 +192,11 @@ mod tests {
         fn text() -> Result<(), Failure> {
             Err("text")?
         }
+        fn shared() -> Result<(), Failure> {
+            let error = Box::<dyn Error + Send + Sync>::from("shared");
+            Err(error).map_err(|error| error as Box<dyn Error>)?
+        }
+        assert_eq!(shared().unwrap_err().message(), "shared");
         assert_eq!(boxed().unwrap_err().message(), "boxed");
         assert_eq!(text().unwrap_err().message(), "text");
     }

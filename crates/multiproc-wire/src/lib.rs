@@ -23,7 +23,7 @@ pub mod handoff;
 mod panic;
 
 pub use codec::{DecodeError, Decoder, EncodeError, Encoder, MAX_NESTING, decode, encode};
-pub use descriptor::Descriptor;
+pub use descriptor::{Descriptor, as_descriptor};
 pub use failure::{Failure, FailureError};
 pub use frame::{Frame, Incoming, Link, MAX_BODY};
 pub use handoff::Handoff;

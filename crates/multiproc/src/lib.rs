@@ -162,7 +162,7 @@ pub use multiproc_connection::{Client, Connection, Listener};
 
 // Errors and open files that travel.
 #[doc(inline)]
-pub use multiproc_wire::{Descriptor, Failure, FailureError, Panic};
+pub use multiproc_wire::{Descriptor, Failure, FailureError, Panic, as_descriptor};
 
 // The parts, whole.
 #[cfg(feature = "channel")]
