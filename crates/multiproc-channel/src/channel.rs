@@ -87,6 +87,10 @@ impl<T> Receiver<T> {
         }
     }
 
+    pub(crate) fn rx(&self) -> &Rx {
+        &self.rx
+    }
+
     /// How many messages are there, wholly.
     ///
     /// # Errors

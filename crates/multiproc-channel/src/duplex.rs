@@ -108,7 +108,9 @@ impl<S, R> Duplex<S, R> {
         (sender, self.receiver)
     }
 
-    fn sender(&self) -> Option<Sender<S>> {
+    /// One more handle of the half that sends; `None` where the end has moved.
+    #[must_use]
+    pub fn sender(&self) -> Option<Sender<S>> {
         lock(&self.sender).clone()
     }
 }

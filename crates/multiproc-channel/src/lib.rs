@@ -4,7 +4,7 @@
 //! in this one. Both ends are serde values: put one into the argument of a function that runs in another
 //! process, into its result, or into a message of another channel, and it works there. [`duplex`] makes two ends
 //! that talk to each other, and [`bounded`] a channel that holds so many messages. Of a [`Queue`] there are no ends:
-//! whoever has it puts and takes.
+//! whoever has it puts and takes. [`wait`] waits for many of them, and for processes and moments.
 //!
 //! ```
 //! use multiproc_channel::channel;
@@ -46,6 +46,7 @@ mod channel;
 mod duplex;
 mod encoding;
 mod error;
+mod future;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod id;
@@ -53,8 +54,10 @@ mod iter;
 mod line;
 mod peer;
 mod queue;
+mod reactor;
 mod ring;
 mod transport;
+mod wait;
 
 pub use builder::ChannelBuilder;
 pub use channel::{Receiver, Sender, bounded, channel, channel_with_capacity};
@@ -63,9 +66,15 @@ pub use error::{
     ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
     TrySendError,
 };
+pub use future::{RecvFuture, RecvStream};
 pub use iter::{IntoIter, Iter, TryIter};
 pub use peer::PeerEnd;
 pub use queue::{
     Iter as QueueIter, JoinError, JoinableQueue, Queue, QueueBuilder, SimpleQueue, TaskDoneError,
 };
 pub use transport::Transport;
+pub use wait::wait;
+
+// What `wait` takes besides.
+pub use multiproc_sync::Deadline;
+pub use multiproc_sys::wait::{Readable, Source, Watch};

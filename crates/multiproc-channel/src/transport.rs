@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::wait::Watch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ChannelError, Stop};
@@ -81,6 +82,22 @@ pub(crate) trait Inlet: Serialize + for<'de> Deserialize<'de> {
     /// # Errors
     /// [`ChannelError::MOVED`].
     fn len(&self) -> Result<usize, ChannelError>;
+
+    /// Whether [`receive`](Self::receive) would answer now, if only by an error.
+    fn is_ready(&self) -> bool {
+        self.len().is_ok_and(|len| len > 0)
+    }
+
+    /// As of a [`Source`](multiproc_sys::wait::Source): what to sleep on until it may be ready.
+    ///
+    /// # Errors
+    /// Too many open files.
+    fn watch(&self) -> io::Result<Watch<'_>> {
+        Ok(Watch::Look)
+    }
+
+    /// The sleep is over.
+    fn unwatch(&self) {}
 
     /// Has nothing more sent. What was sent before is still received, and then the end.
     ///
@@ -157,6 +174,24 @@ impl Inlet for Rx {
     fn len(&self) -> Result<usize, ChannelError> {
         match self {
             Rx::Ring(rx) => rx.len(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match self {
+            Rx::Ring(rx) => rx.is_ready(),
+        }
+    }
+
+    fn watch(&self) -> io::Result<Watch<'_>> {
+        match self {
+            Rx::Ring(rx) => rx.watch(),
+        }
+    }
+
+    fn unwatch(&self) {
+        match self {
+            Rx::Ring(rx) => rx.unwatch(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Events that processes wait for.
 
+use multiproc_sys::wait::{Source, Watch};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -90,6 +91,17 @@ impl Event {
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.0.wait(Deadline::after(timeout))
+    }
+}
+
+/// Ready while the event is set. It is looked at, so one that is cleared at once may be missed.
+impl Source for Event {
+    fn is_ready(&self) -> bool {
+        self.is_set()
+    }
+
+    fn watch(&self) -> io::Result<Watch<'_>> {
+        Ok(Watch::Look)
     }
 }
 

@@ -52,6 +52,7 @@
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
 //! | pass values from one process to another while both run | [`channel()`], [`bounded`] |
 //! | let two processes talk to each other | [`duplex`] |
+//! | wait for channels, queues, processes and moments at once | [`channel::wait`] |
 //! | hand messages from many processes to whichever of many is free | [`Queue`], [`JoinableQueue`], [`SimpleQueue`] |
 //! | talk to a process that was started elsewhere | [`Listener`], [`Client`] |
 //! | pass an open file, socket or pipe to another process | [`Descriptor`] |

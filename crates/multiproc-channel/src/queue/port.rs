@@ -10,7 +10,7 @@ use multiproc_shm::ring::Spin;
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::Woken;
 use multiproc_sys::flag::Flag;
-use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
 use multiproc_sys::map::{self, Mapping};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ pub(super) struct Limits {
 
 /// A queue, in this process.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(crate) struct Port {
     pub(super) id: Id,
     pub(super) memory: Memory,
     pub(super) limits: Limits,
@@ -404,6 +404,23 @@ impl Port {
             }
             // A death is nobody's ring: it is looked for.
             let _either: Woken = alarm.sleep(seen, &[], until.or(Deadline::after(LOOK_FOR_DEATHS)));
+        }
+    }
+
+    /// A handle that is readable while something is there to be taken, or the queue is closed.
+    pub(crate) fn poll(&self) -> Result<BorrowedHandle<'_>, Stop> {
+        let (_turn, state) = self.enter_now(Some(Deadline::NEVER))?;
+        self.memory.flag_in_use().store(1, Ordering::Relaxed);
+        self.show(&state)?;
+        Ok(self.flag.as_handle())
+    }
+
+    /// Whether a taker would be answered now, if only by an error.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self.enter_now(None) {
+            Ok((_turn, state)) => !state.is_empty() || state.closed != 0,
+            Err(Stop::NotNow) => false,
+            Err(_) => true,
         }
     }
 

@@ -94,6 +94,10 @@ impl<T> Queue<T> {
         }
     }
 
+    pub(crate) fn port(&self) -> &Port {
+        &self.port
+    }
+
     /// How many messages are there.
     ///
     /// # Errors

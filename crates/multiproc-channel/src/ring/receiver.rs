@@ -11,6 +11,7 @@ use multiproc_shm::ring::{Assembler, Consumer, Corrupt, DEFAULT_LIMIT, PARKED, S
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Ordering, Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::wait::Watch;
 
 use super::sender::WITH_HANDLES;
 use super::shared::Shared;
@@ -52,6 +53,8 @@ pub(super) struct End {
     spin: Spin,
     /// For reading from the line.
     buffer: Vec<u8>,
+    /// What the next receive answers: it was looked for, and found.
+    pub(super) found: Option<Result<Message, Stop>>,
     /// Whether the channel ends with this end.
     last: bool,
 }
@@ -59,9 +62,9 @@ pub(super) struct End {
 /// A message as it was received.
 #[derive(Debug)]
 pub(crate) struct Message {
-    buffer: Vec<u8>,
-    start: usize,
-    handles: Vec<Arc<OwnedHandle>>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
+    pub(super) handles: Vec<Arc<OwnedHandle>>,
 }
 
 impl Rx {
@@ -115,7 +118,34 @@ impl Inlet for Rx {
     }
 
     fn len(&self) -> Result<usize, ChannelError> {
-        self.look(|end| usize::try_from(end.shared.len()).unwrap_or(usize::MAX))
+        self.look(|end| {
+            let there = usize::try_from(end.shared.len()).unwrap_or(usize::MAX);
+            there.saturating_add(usize::from(matches!(end.found, Some(Ok(_)))))
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        match &mut *lock(&self.place) {
+            Place::Here(end) => end.is_ready(),
+            Place::Packed(_) | Place::Moved => true,
+        }
+    }
+
+    fn watch(&self) -> io::Result<Watch<'_>> {
+        match &mut *lock(&self.place) {
+            Place::Here(end) => {
+                // Whether it is to sleep, the caller finds out by itself.
+                end.park(ON_LINE)?;
+                end.line.duplicate().map(Watch::Owned)
+            }
+            Place::Packed(_) | Place::Moved => Ok(Watch::Look),
+        }
+    }
+
+    fn unwatch(&self) {
+        if let Place::Here(end) = &mut *lock(&self.place) {
+            end.consumer.end_park();
+        }
     }
 
     fn close(&self) -> Result<(), ChannelError> {
@@ -170,6 +200,7 @@ impl End {
             parcels: Vec::new(),
             spin: Spin::new(),
             buffer: Vec::new(),
+            found: None,
             last: true,
         })
     }
@@ -195,14 +226,34 @@ impl End {
         self.assembler.begun()
     }
 
-    pub(super) fn resume(&mut self, begun: Option<Vec<u8>>, parcels: Vec<Parcel>) {
+    pub(super) fn resume(
+        &mut self,
+        found: Option<Message>,
+        begun: Option<Vec<u8>>,
+        parcels: Vec<Parcel>,
+    ) {
+        self.found = found.map(Ok);
         if let Some(begun) = begun {
             self.assembler.resume(begun);
         }
         self.parcels = parcels;
     }
 
+    /// Looks for what the next receive answers.
+    fn is_ready(&mut self) -> bool {
+        if self.found.is_none() {
+            self.found = match self.receive(None) {
+                Err(Stop::NotNow) => None,
+                found => Some(found),
+            };
+        }
+        self.found.is_some()
+    }
+
     fn receive(&mut self, until: Option<Deadline>) -> Result<Message, Stop> {
+        if let Some(found) = self.found.take() {
+            return found;
+        }
         let mut ended = false;
         loop {
             if let Some(message) = self.take()? {

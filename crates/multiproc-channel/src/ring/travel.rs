@@ -1,16 +1,20 @@
 //! The two ends as serde values.
 
+use std::sync::Arc;
+
 use multiproc_shm::Block;
+use multiproc_sys::handle::OwnedHandle;
 use multiproc_wire::handoff::{self, HandoffError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::Limits;
 use super::known;
-use super::receiver::{End, Rx};
+use super::receiver::{End, Message, Rx};
 use super::sender::Tx;
 use super::shared::Shared;
 use crate::id::Id;
 use crate::line::{Parcel, put, take};
+use crate::transport::Received;
 
 #[derive(Serialize, Deserialize)]
 struct TravellingTx {
@@ -27,8 +31,16 @@ struct TravellingRx {
     capacity: u64,
     limits: Limits,
     line: u32,
+    found: Option<TravellingMessage>,
     begun: Option<Vec<u8>>,
     parcels: Vec<TravellingParcel>,
+}
+
+/// A message that was looked for and not received yet.
+#[derive(Serialize, Deserialize)]
+struct TravellingMessage {
+    bytes: Vec<u8>,
+    handles: Vec<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,6 +114,10 @@ impl TravellingRx {
             capacity: end.shared.capacity() as u64,
             limits: end.limits,
             line: put(&end.line)?,
+            found: match &end.found {
+                Some(Ok(message)) => Some(TravellingMessage::put(message)?),
+                _ => None,
+            },
             begun: end.begun().map(<[u8]>::to_vec),
             parcels: end
                 .parcels
@@ -115,28 +131,53 @@ impl TravellingRx {
         let shared = open(self.block, self.capacity)?;
         let mut end = End::new(shared, take(self.line)?, self.limits).map_err(E::custom)?;
         let parcels = self.parcels.into_iter().map(TravellingParcel::take);
-        end.resume(self.begun, parcels.collect::<Result<_, _>>()?);
+        let found = self.found.map(TravellingMessage::take).transpose()?;
+        end.resume(found, self.begun, parcels.collect::<Result<_, _>>()?);
         Ok(end)
     }
 }
 
+impl TravellingMessage {
+    fn put<E: ser::Error>(message: &Message) -> Result<TravellingMessage, E> {
+        Ok(TravellingMessage {
+            bytes: message.bytes().to_vec(),
+            handles: put_all(&message.handles)?,
+        })
+    }
+
+    fn take<E: de::Error>(self) -> Result<Message, E> {
+        Ok(Message {
+            buffer: self.bytes,
+            start: 0,
+            handles: take_all(self.handles)?,
+        })
+    }
+}
+
+fn put_all<E: ser::Error>(handles: &[Arc<OwnedHandle>]) -> Result<Vec<u32>, E> {
+    let indices: Result<_, HandoffError> = handles.iter().map(handoff::put).collect();
+    indices.map_err(E::custom)
+}
+
+fn take_all<E: de::Error>(indices: Vec<u32>) -> Result<Vec<Arc<OwnedHandle>>, E> {
+    let handles: Result<_, HandoffError> = indices.into_iter().map(handoff::take).collect();
+    handles.map_err(E::custom)
+}
+
 impl TravellingParcel {
     fn put<E: ser::Error>(parcel: &Parcel) -> Result<TravellingParcel, E> {
-        let handles: Result<_, HandoffError> = parcel.handles.iter().map(handoff::put).collect();
         Ok(TravellingParcel {
             name: parcel.name,
             total: parcel.total as u64,
-            handles: handles.map_err(E::custom)?,
+            handles: put_all(&parcel.handles)?,
         })
     }
 
     fn take<E: de::Error>(self) -> Result<Parcel, E> {
-        let handles: Result<_, HandoffError> =
-            self.handles.into_iter().map(handoff::take).collect();
         Ok(Parcel {
             name: self.name,
             total: number(self.total)?,
-            handles: handles.map_err(E::custom)?,
+            handles: take_all(self.handles)?,
         })
     }
 }

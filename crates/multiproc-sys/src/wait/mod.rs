@@ -7,9 +7,11 @@ cfg_select! {
     target_os = "linux" => { mod pidfd; mod ready; mod set; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/wait/mod.rs says what one must supply"); }
 }
+mod source;
 mod status;
 
 pub use pidfd::Waiter;
 pub use ready::ready;
 pub use set::WaitSet;
+pub use source::{Readable, Source, Watch};
 pub use status::ExitStatus;

@@ -39,6 +39,14 @@ impl WaitSet {
         self.control(libc::EPOLL_CTL_MOD, thing, key)
     }
 
+    /// Takes it out, for what stays open elsewhere when it is closed here.
+    ///
+    /// # Errors
+    /// `NotFound` for what is not in the set.
+    pub fn remove(&self, thing: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, thing, 0)
+    }
+
     fn control(&self, what: libc::c_int, thing: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let events = (libc::EPOLLIN | libc::EPOLLONESHOT) as u32;
         let mut event = libc::epoll_event { events, u64: key };
