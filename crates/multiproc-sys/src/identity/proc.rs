@@ -89,7 +89,7 @@ impl Identity {
 
     /// Waits until [`is_over`](Self::is_over); says `false` at the deadline.
     ///
-    /// After a kill that is a matter of microseconds. Looks again, ever less often, every 10 ms in the end.
+    /// After a kill that is a matter of microseconds. Looks again, ever less often, every 2 ms in the end.
     #[must_use]
     pub fn wait_until_over(self, deadline: Deadline) -> bool {
         let mut pause = Duration::from_micros(20);
@@ -98,7 +98,7 @@ impl Identity {
                 return false;
             }
             thread::sleep(deadline.remaining().map_or(pause, |left| left.min(pause)));
-            pause = (pause * 2).min(Duration::from_millis(10));
+            pause = (pause * 2).min(Duration::from_millis(2));
         }
         true
     }
