@@ -210,6 +210,13 @@ impl Builder {
         self
     }
 
+    /// Whether workers are threads of this process and not processes: see [`Pool::threads`]. `false` where it is not said.
+    #[doc(alias = "multiprocessing.pool.ThreadPool")]
+    pub fn threads(mut self, threads: bool) -> Builder {
+        self.settings.threads = threads;
+        self
+    }
+
     /// Keeps which worker ran which task when, for [`Pool::timeline`] and the slowest tasks in [`Pool::stats`]: of
     /// the last so many tasks, which take about 100 bytes each. The workers then look at the clock before and after
     /// each task. Nothing is kept where it is not said, and no clock looked at.
@@ -258,11 +265,40 @@ impl Builder {
         self.wrong.get_or_insert(why);
     }
 
+    /// What was asked that only a process can do.
+    fn only_of_processes(&self) -> Option<&'static str> {
+        let Settings {
+            start_method,
+            max_memory,
+            limits,
+            niceness,
+            affinity,
+            ..
+        } = &self.settings;
+        let asked = [
+            (self.policy.timeout.is_some(), "a task_timeout"),
+            (start_method.is_some(), "a start_method"),
+            (max_memory.is_some(), "a max_memory_per_worker"),
+            (!limits.is_empty(), "a limit"),
+            (niceness.is_some(), "a niceness"),
+            (affinity.is_some(), "an affinity"),
+        ];
+        asked
+            .into_iter()
+            .find(|(asked, _)| *asked)
+            .map(|(_, what)| what)
+    }
+
     /// Makes the pool: starts the workers, and returns without waiting until they are ready.
     ///
     /// # Errors
     /// As [`Pool::new`], and where something was asked that cannot be.
     pub fn build(self) -> Result<Pool, Error> {
+        if self.settings.threads
+            && let Some(what) = self.only_of_processes()
+        {
+            return Err(Error::new(Kind::NotForThreads(what)));
+        }
         if let Some(wrong) = self.wrong {
             return Err(Error::new(wrong));
         }

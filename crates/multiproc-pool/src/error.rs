@@ -76,6 +76,11 @@ pub enum TaskError {
         /// What became of the last.
         last: String,
     },
+    /// The pool's workers are threads, which cannot do what was asked of the task.
+    NotForThreads {
+        /// What was asked.
+        what: &'static str,
+    },
     /// The result had not come within the time given. The task goes on, and can be waited for again.
     NotReady,
     /// The result was given before.
@@ -161,6 +166,12 @@ impl fmt::Display for TaskError {
                 "the pool has given up: {starts} workers in a row ended before they were ready, \
                  the last with {last}"
             ),
+            TaskError::NotForThreads { what } => {
+                write!(
+                    f,
+                    "the task could not be sent: {what} is not for a pool of threads"
+                )
+            }
             TaskError::NotReady => f.write_str("the task had no result within the time given"),
             TaskError::Taken => f.write_str("the task's result was given before"),
         }
@@ -186,6 +197,7 @@ pub struct Error(Kind);
 pub(crate) enum Kind {
     NoWorkers,
     TooManyWorkers(usize),
+    NotForThreads(&'static str),
     Initializer(TaskError),
     Finalizer(String),
     NoTasks,
@@ -233,6 +245,7 @@ impl fmt::Display for Error {
                     "a pool of {workers} workers is more than a machine can run"
                 )
             }
+            Kind::NotForThreads(what) => write!(f, "{what} is not for a pool of threads"),
             Kind::Initializer(error) => write!(f, "the pool's initializer cannot be used: {error}"),
             Kind::Finalizer(why) => write!(f, "the pool's finalizer: {why}"),
             Kind::NoTasks => f.write_str("a worker has to run at least one task before it is replaced"),

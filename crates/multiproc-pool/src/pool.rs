@@ -51,6 +51,30 @@ impl Pool {
         Pool::builder().workers(workers).build()
     }
 
+    /// A pool whose workers are threads of this process, for tests, and to compare: all else is the same, and arguments
+    /// and results are encoded all the same.
+    ///
+    /// What needs a process is not to be had. A crash or an `exit` in a task ends the program, and so does a panic
+    /// where panics abort. A task that runs cannot be ended: [`cancel`](crate::Task::cancel) settles it and asks it to stop
+    /// ([`cancelled`](crate::cancelled)), and its thread is free when it has returned; a pool that is dropped or terminated
+    /// waits for that, for ten seconds at most. A [`task_timeout`](Policy::task_timeout) is an error, and what the
+    /// builder asks of processes. Statics are the program's own.
+    ///
+    /// ```
+    /// use multiproc_pool::Pool;
+    ///
+    /// let pool = Pool::threads(2)?;
+    /// assert_eq!(pool.map(|n: u64| n * n, 1..=4)?, [1, 4, 9, 16]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[doc(alias = "multiprocessing.pool.ThreadPool")]
+    pub fn threads(workers: usize) -> Result<Pool, Error> {
+        Pool::builder().workers(workers).threads(true).build()
+    }
+
     /// A pool to be made otherwise.
     pub fn builder() -> Builder {
         Builder::new()

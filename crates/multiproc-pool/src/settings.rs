@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) niceness: Option<i32>,
     pub(crate) affinity: Option<Vec<usize>>,
     pub(crate) failure_mode: FailureMode,
+    /// Whether workers are threads of this process.
+    pub(crate) threads: bool,
     /// How many tasks a timeline is kept of, if one is.
     pub(crate) timeline: Option<usize>,
 }
@@ -58,6 +60,7 @@ impl Default for Settings {
             niceness: None,
             affinity: None,
             failure_mode: FailureMode::Isolate,
+            threads: false,
             timeline: None,
         }
     }

@@ -229,6 +229,10 @@ impl Driver {
         waits: bool,
         submit: impl FnOnce(&mut Core) -> Result<JobId, TaskError>,
     ) -> Result<JobId, TaskError> {
+        if self.settings.threads && policy.timeout.is_some() {
+            let what = "a task_timeout";
+            return Err(TaskError::NotForThreads { what });
+        }
         let mut core = match self.settings.max_pending {
             None => self.lock(),
             Some(limit) => {

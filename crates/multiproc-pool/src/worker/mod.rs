@@ -29,6 +29,7 @@ use multiproc_wire::{Descriptor, Failure, Link};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{CALLER, READY, TIRED, WATCHER};
+use asked::Asked;
 pub use asked::cancelled;
 pub(crate) use hook::Hook;
 use orders::Order;
@@ -44,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) max_memory: Option<u64>,
     /// Whether it is to say of each task when it began and ended.
     pub(crate) stamped: bool,
+    /// Whether it is a thread of its parent.
+    pub(crate) thread: bool,
 }
 
 /// The worker's function. What it cannot go on without it panics about, for its parent to hear of.
@@ -53,7 +56,8 @@ pub(crate) fn run(setup: Setup) {
     }
 }
 
-fn serve(mut setup: Setup) -> Result<(), Failure> {
+/// As [`run`], with what it cannot go on without as an error.
+pub(crate) fn serve(mut setup: Setup) -> Result<(), Failure> {
     let initializer = setup.initializer.take();
     let finalizer = setup.finalizer.take();
     let mut worker = Worker::new(setup)?;
@@ -95,6 +99,7 @@ struct Worker {
     max_memory: Option<(u64, Deadline)>,
     /// When the task began, where that is to be said; kept from when there was none.
     began: Option<u64>,
+    asked: Asked,
 }
 
 /// How often a worker looks how much memory it has in use, which takes ten microseconds.
@@ -108,13 +113,19 @@ impl Worker {
             link,
             max_memory,
             stamped,
+            thread,
             ..
         } = setup;
         let link = link
             .into_owned()
             .map_err(|_| "the worker's link is in use elsewhere")?;
-        lane.hold_death_word()?;
-        asked::listen(&lane);
+        let asked = match thread {
+            true => Asked::of_thread(&lane),
+            false => {
+                lane.hold_death_word()?;
+                Asked::of_process(&lane)
+            }
+        };
         let (tasks, results) = lane.worker()?;
         Ok(Worker {
             _lane: lane,
@@ -130,6 +141,7 @@ impl Worker {
             spin: Spin::new(),
             max_memory: max_memory.map(|bytes| (bytes, Deadline::now())),
             began: stamped.then_some(0),
+            asked,
         })
     }
 

@@ -5,7 +5,7 @@ use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Decoder, Encoder, Failure, Handoff, encode};
 
 use super::orders::malformed;
-use super::{Worker, asked, kept};
+use super::{Worker, kept};
 use crate::job::{Handles, MAX_HANDLES};
 use crate::protocol::{
     ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, HANDLES, PANICKED, RESULT_HEADER, RESULT_LOST, RETURNED,
@@ -42,7 +42,7 @@ impl Worker {
         };
         let mut result = std::mem::take(&mut self.result);
         result.clear();
-        asked::begin(*ticket);
+        self.asked.begin(*ticket);
         let (kind, handoffs) = match tag & CHUNK {
             0 => {
                 let (kind, handoff) = call(callable, argument, handles, &mut result)?;
@@ -53,7 +53,7 @@ impl Worker {
                 call_each(callable, argument, &mut result)?,
             ),
         };
-        asked::end();
+        self.asked.end();
         self.answer(kind, *ticket, &result, handoffs)?;
         self.result = kept(result);
         Ok(())

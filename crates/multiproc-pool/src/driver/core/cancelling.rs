@@ -32,6 +32,13 @@ impl Core {
                     started.push(oldest.task.item);
                     break;
                 }
+                if self.settings.threads {
+                    // It cannot be ended: it is asked to stop, and what it says in the end is not waited for.
+                    if let Seat::Taken(worker) = &mut self.seats[seat] {
+                        worker.ask_to_stop(oldest.mark);
+                    }
+                    break;
+                }
                 if self.condemn(seat, TaskError::Cancelled) {
                     break;
                 }

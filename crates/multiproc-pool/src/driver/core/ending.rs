@@ -41,8 +41,8 @@ impl Core {
     }
 
     /// Asks every worker to end.
-    pub(crate) fn ask_to_end(&self) {
-        self.seats.iter().for_each(|seat| {
+    pub(crate) fn ask_to_end(&mut self) {
+        self.seats.iter_mut().for_each(|seat| {
             if let Seat::Taken(worker) = seat {
                 worker.ask_to_end()
             }
@@ -52,7 +52,7 @@ impl Core {
     /// Ends every worker.
     pub(crate) fn end_all(&mut self) {
         self.terminate();
-        self.seats.iter().for_each(|seat| {
+        self.seats.iter_mut().for_each(|seat| {
             if let Seat::Taken(worker) = seat {
                 worker.kill()
             }

@@ -189,7 +189,8 @@ impl Core {
         self.scheduler.try_again();
         done |= self.dispatch();
         done |= self.level();
-        if self.phase == Phase::Closed && self.is_idle() {
+        let finished = self.phase == Phase::Closed && self.is_idle();
+        if finished || self.settings.threads && !self.goes_on() {
             self.dismiss();
         }
         for seat in &mut self.seats {

@@ -51,7 +51,7 @@ impl Core {
     pub(in crate::driver) fn seat(&mut self, seat: usize, started: Result<Worker, Error>) {
         let ended = !self.goes_on();
         match started {
-            Ok(worker) if ended => {
+            Ok(mut worker) if ended => {
                 worker.kill();
                 self.seats[seat] = Seat::Closed;
                 self.corpses.push(worker.end().corpse);

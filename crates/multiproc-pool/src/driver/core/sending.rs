@@ -11,7 +11,8 @@ impl Core {
     /// since one could not be sent.
     pub(super) fn dispatch(&mut self) -> bool {
         let mut done = false;
-        if !self.goes_on() {
+        // What a thread has begun to receive it is to have wholly, since it cannot be ended.
+        if !self.goes_on() && !self.settings.threads {
             return done;
         }
         for (seat, place) in self.seats.iter_mut().enumerate() {
@@ -20,6 +21,9 @@ impl Core {
             {
                 self.scheduler.full(seat);
             }
+        }
+        if !self.goes_on() {
+            return done;
         }
         while let Some((seat, task)) = self.scheduler.next() {
             let Seat::Taken(worker) = &mut self.seats[seat] else {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use multiproc_process::{ExitStatus, Process};
+use multiproc_process::ExitStatus;
 use multiproc_shm::ring::{Position, Producer};
 use multiproc_shm::{Block, Lane};
 use multiproc_sys::robust::OWNER_DIED;
 use multiproc_sys::signal::ABORT;
 use multiproc_wire::Panic;
 
+use super::body::Body;
 use super::{Retired, Worker};
 use crate::error::TaskError;
 
@@ -27,27 +28,35 @@ impl Worker {
         (self.lane.clone(), self.lane.death().load(Ordering::Acquire))
     }
 
-    pub(in crate::driver) fn ask_to_end(&self) {
-        // Where it cannot be asked it will be killed.
-        let _asked = self.process.terminate();
+    pub(in crate::driver) fn ask_to_end(&mut self) {
+        self.body.terminate();
+        self.dismiss_thread();
     }
 
-    pub(in crate::driver) fn kill(&self) {
-        // Where it cannot be killed it has ended, or changed its user, which nothing here can help.
-        let _killed = self.process.kill();
+    pub(in crate::driver) fn kill(&mut self) {
+        self.body.kill();
+        self.dismiss_thread();
+    }
+
+    /// All that can be done to end a thread; as often as it has no room for that.
+    fn dismiss_thread(&mut self) {
+        if self.body.is_thread() {
+            self.dismiss();
+            self.publish();
+        }
     }
 
     /// The worker is dead: what is known of its end. One that was told to end is left to do so.
     pub(in crate::driver) fn end(self) -> End {
         // Before it is killed below, which is not what it died of.
-        let status = self.process.early_exit_status();
+        let status = self.body.early_exit_status();
         if !self.dismissed {
             // Its thread is gone; whatever else is left of it, and its group, is no use.
-            self.kill();
+            self.body.kill();
         }
-        let panic = self.process.reported_panic();
+        let panic = self.body.reported_panic();
         End {
-            pid: self.process.pid(),
+            pid: self.body.pid(),
             status: status.unwrap_or(ExitStatus::UNKNOWN),
             panic,
             distrusted: self.distrusted,
@@ -56,7 +65,7 @@ impl Worker {
             was_ready: self.ready,
             tasks: self.tasks,
             corpse: Corpse {
-                process: self.process,
+                body: self.body,
                 reaped: self.reaped,
             },
         }
@@ -121,7 +130,7 @@ impl End {
 
 /// A worker that has died and is not yet reaped.
 pub(in crate::driver) struct Corpse {
-    process: Process,
+    body: Body,
     reaped: Arc<AtomicBool>,
 }
 
@@ -131,7 +140,6 @@ impl Corpse {
     }
 
     pub(in crate::driver) fn kill(&self) {
-        // As `Worker::kill`.
-        let _killed = self.process.kill();
+        self.body.kill();
     }
 }

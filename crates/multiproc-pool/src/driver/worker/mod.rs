@@ -1,5 +1,6 @@
 //! One worker, as its parent holds it.
 //!
+//! - [`body`]: a process or a thread
 //! - [`starting`]: its start
 //! - [`sending`]: what goes into its ring of tasks, and comes back out of it
 //! - [`hearing`]: what it says
@@ -7,6 +8,7 @@
 //! - [`end`]: its end
 //! - [`seen`]: what is told of it
 
+mod body;
 mod end;
 mod hearing;
 mod seen;
@@ -17,12 +19,12 @@ mod timing;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use multiproc_process::Process;
 use multiproc_shm::ring::{Assembler, Consumer, Outgoing, Position, Producer};
 use multiproc_shm::{Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
 
+use body::Body;
 pub(super) use end::Corpse;
 pub(crate) use hearing::Heard;
 #[cfg(any(test, fuzzing))]
@@ -51,8 +53,8 @@ pub(super) enum Retired {
 
 /// A worker and this end of all that leads to it.
 pub(super) struct Worker {
-    process: Process,
-    /// Set when the process has ended and is reaped.
+    body: Body,
+    /// Set when the process has ended and is reaped, or the thread has ended.
     reaped: Arc<AtomicBool>,
     lane: Lane,
     tasks: Producer<Block>,
@@ -106,7 +108,7 @@ impl Worker {
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.process.pid()
+        self.body.pid()
     }
 
     /// A task is finished: how many are.

@@ -42,7 +42,7 @@ impl Seen {
 impl Worker {
     /// Puts it into the timeline.
     pub(in crate::driver) fn enter(&mut self, recorder: &mut Recorder, seat: usize, seats: usize) {
-        self.seen.record = recorder.started(seat, self.process.pid(), self.seen.born, seats);
+        self.seen.record = recorder.started(seat, self.body.pid(), self.seen.born, seats);
     }
 
     /// Its number in the timeline, if there is one.
@@ -67,7 +67,7 @@ impl Worker {
             age.saturating_sub(start).saturating_sub(busy)
         });
         WorkerStats {
-            pid: self.process.pid(),
+            pid: self.body.pid(),
             tasks: self.finished,
             in_flight,
             start: self.seen.start,

@@ -11,10 +11,12 @@ use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
 
 use super::Worker;
+use super::body::{Body, Thread};
 use super::seen::Seen;
 use crate::driver::Driver;
 use crate::error::{Error, Kind};
 use crate::protocol::RING;
+use crate::settings::Settings;
 use crate::worker::{self, Setup};
 
 /// So long a worker may take from its start until it holds its death word, which takes a millisecond; one that
@@ -36,42 +38,33 @@ impl Worker {
             finalizer: settings.finalizer.clone(),
             max_memory: settings.max_memory,
             stamped: settings.timeline.is_some(),
+            thread: settings.threads,
         };
-        let mut builder = Process::builder()
-            .name(name)
-            .daemon(true)
-            .print_panics(false);
-        if let Some(method) = settings.start_method {
-            builder = builder.start_method(method);
-        }
-        for (resource, most) in &settings.limits {
-            builder = builder.limit(*resource, *most);
-        }
-        if let Some(niceness) = settings.niceness {
-            builder = builder.niceness(niceness);
-        }
-        if let Some(cpus) = &settings.affinity {
-            builder = builder.affinity(cpus.iter().copied());
-        }
-        let process = builder.spawn(worker::run, setup)?;
         let reaped = Arc::new(AtomicBool::new(false));
         let end = {
             let reaped = Arc::clone(&reaped);
             let driver = Weak::clone(&driver.this);
             move || {
-                // Release: pairs with Acquire in `is_dead`; the process has ended.
+                // Release: pairs with Acquire in `is_dead`; the worker has ended.
                 reaped.store(true, Ordering::Release);
                 if let Some(driver) = driver.upgrade() {
                     driver.attract_attention();
                 }
             }
         };
-        process.on_end(end).inspect_err(|_| {
-            // Unwatched it could die unnoticed.
-            let _killed = process.kill();
-        })?;
+        let body = match settings.threads {
+            true => Body::Thread(Thread::start(name, setup, end)?),
+            false => {
+                let process = process(settings, name, setup)?;
+                process.on_end(end).inspect_err(|_| {
+                    // Unwatched it could die unnoticed.
+                    let _killed = process.kill();
+                })?;
+                Body::Process(process)
+            }
+        };
         Ok(Worker {
-            process,
+            body,
             reaped,
             lane,
             tasks,
@@ -102,7 +95,7 @@ impl Worker {
     /// Until when the worker is to have begun, if it has not. How long its initializer then takes is the
     /// user's affair.
     pub(in crate::driver) fn ready_by(&self) -> Deadline {
-        let begun = self.lane.death().load(Ordering::Relaxed) != 0;
+        let begun = self.body.is_thread() || self.lane.death().load(Ordering::Relaxed) != 0;
         let waited_for = !self.ready && !begun && self.distrusted.is_none();
         if waited_for {
             self.ready_by
@@ -110,4 +103,25 @@ impl Worker {
             Deadline::NEVER
         }
     }
+}
+
+/// Starts a process that is a worker.
+fn process(settings: &Settings, name: String, setup: Setup) -> Result<Process, Error> {
+    let mut builder = Process::builder()
+        .name(name)
+        .daemon(true)
+        .print_panics(false);
+    if let Some(method) = settings.start_method {
+        builder = builder.start_method(method);
+    }
+    for (resource, most) in &settings.limits {
+        builder = builder.limit(*resource, *most);
+    }
+    if let Some(niceness) = settings.niceness {
+        builder = builder.niceness(niceness);
+    }
+    if let Some(cpus) = &settings.affinity {
+        builder = builder.affinity(cpus.iter().copied());
+    }
+    Ok(builder.spawn(worker::run, setup)?)
 }
