@@ -44,15 +44,41 @@ pub(crate) const KIND: u32 = 1;
 /// # The lock
 ///
 /// [`lock`](Self::lock) gives a guard that is the elements as a slice. When a process is killed or
-/// panics while it holds the lock, the next taker gets `Err(PoisonError)` with the guard in it, as does
-/// every one after that until [`clear_poison`](Self::clear_poison). [`to_vec`](Self::to_vec) takes the
-/// lock, and so panics in a thread that has a guard of the same array.
+/// panics while it holds the lock, the array is *poisoned*, until [`clear_poison`](Self::clear_poison): who
+/// takes the lock is told so, and gets what it asked for all the same.
+///
+/// | | nobody has a guard | poisoned | this thread has a guard | another has |
+/// |---|---|---|---|---|
+/// | [`lock`](Self::lock) | guard | `Err` with the guard | panics | waits |
+/// | [`try_lock`](Self::try_lock) | guard | `Err` with the guard | `WouldBlock` | `WouldBlock` |
+/// | [`lock_timeout`](Self::lock_timeout) | guard | `Err` with the guard | panics | waits, then `TimedOut` |
+/// | [`to_vec`](Self::to_vec) | copy | `Err` with the copy | panics | waits |
+/// | [`freeze`](Self::freeze) | frozen | `Err` with the array | panics | waits |
+/// | [`len`](Self::len), [`is_poisoned`](Self::is_poisoned), [`clear_poison`](Self::clear_poison) | at once | at once | at once | at once |
 ///
 /// For several to change parts of it at once, a guard [lends](ArrayGuard::lend) the elements out in pieces.
 ///
 /// # Differences from Python
 ///
-/// Types take the place of type codes. The elements are reached through the lock only.
+/// - Types take the place of type codes. What does not fit the type does not compile; an array that arrives as
+///   one of another type is an error.
+/// - The elements are reached through the lock only, so that `a[i] += 1` on the guard is a change that nobody
+///   comes between. Without a lock (`lock=False`) there is [`RawArray`](crate::RawArray).
+/// - Python's lock may be taken again by the thread that has it. Here a second `lock` would be a second
+///   `&mut` to the elements, and panics.
+/// - A holder that is killed leaves Python's lock locked for ever.
+/// - A handle travels in any message, not only to a child that is being started.
+/// - Python keeps many arrays in one file in a temporary folder, whose parts it uses again. Here each has
+///   memory and a descriptor of its own, and takes a page at least: many small ones are better one array of
+///   structures.
+/// - An index past the end panics, as that of a slice; negative ones cannot be written, nor negative lengths.
+/// - `Array("c", …).value` and `.raw` are the guard's bytes.
+///
+/// # Fork
+///
+/// A program that forks by other means than this library, and does not `exec`, has the array in the child as
+/// any process that it was sent to. A guard that the fork copied is still the parent's: the child must not
+/// use it, and its drop does nothing.
 #[doc(alias = "multiprocessing.Array")]
 pub struct SharedArray<T> {
     segment: Arc<Segment>,

@@ -249,6 +249,10 @@ pub(crate) struct PieceUse<'a> {
 
 impl Drop for PieceUse<'_> {
     fn drop(&mut self) {
+        if self.slot.holder.load(Relaxed) != Identity::own().to_bits() {
+            // The copy of a forked child: the use is its parent's.
+            return;
+        }
         if !self.panicking && thread::panicking() {
             self.words.lock.poison();
         }

@@ -127,11 +127,13 @@ impl<'a> Tenure<'a> {
         true
     }
 
+    /// A forked child has a copy of its parent's guards, whose drop must not remove the parent's note.
     fn remove_note(&mut self) {
-        if self.noted {
-            self.segment.words().holder.store(0, Relaxed);
-            self.noted = false;
+        let holder = &self.segment.words().holder;
+        if self.noted && holder.load(Relaxed) == Identity::own().to_bits() {
+            holder.store(0, Relaxed);
         }
+        self.noted = false;
     }
 
     /// Gives it up, until [`retake`](Self::retake). Dropped in between, it does nothing.

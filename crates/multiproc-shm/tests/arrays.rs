@@ -238,6 +238,106 @@ fn what_cannot_be_is_an_error() {
 }
 
 #[test]
+fn guards_copies_and_poison_do_to_each_other_what_the_documents_say() {
+    let oracle = oracle();
+    let array = SharedArray::from_slice(&[1_u8, 2]).unwrap();
+    let panics = |run: &dyn Fn()| {
+        let message = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        let message = *message.unwrap_err().downcast::<String>().unwrap();
+        assert!(message.contains("already"), "{message}");
+    };
+    let guard = array.lock().unwrap();
+    panics(&|| drop(array.lock()));
+    panics(&|| drop(array.lock_timeout(LIMIT)));
+    panics(&|| drop(array.to_vec()));
+    panics(&|| drop(array.clone().freeze()));
+    assert!(matches!(array.try_lock(), Err(TryLockError::WouldBlock)));
+    assert_eq!((array.len(), array.is_poisoned()), (2, false));
+    // Nor does any of those take the guard away.
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(matches!(array.try_lock(), Err(TryLockError::WouldBlock))));
+    });
+    drop(guard);
+    let abort = |array: SharedArray<u8>| {
+        let _held = array.lock().unwrap();
+        std::process::abort();
+    };
+    let child = Process::<()>::spawn(abort, array.clone()).unwrap();
+    within(LIMIT, move || child.join().unwrap_err());
+    for _ in 0..2 {
+        assert_eq!(**array.lock().unwrap_err().get_ref(), [1, 2]);
+        assert!(matches!(array.try_lock(), Err(TryLockError::Poisoned(_))));
+        assert!(matches!(
+            array.lock_timeout(LIMIT),
+            Err(LockTimeoutError::Poisoned(_))
+        ));
+        assert_eq!(array.to_vec().unwrap_err().into_inner(), [1, 2]);
+        assert!(array.clone().freeze().unwrap_err().is_poisoned());
+    }
+    array.clear_poison();
+    assert_eq!(array.to_vec().unwrap(), [1, 2]);
+    drop(array);
+    oracle.finish();
+}
+
+/// Forks, runs `child` there, and gives what it answers.
+fn forked(child: impl FnOnce() -> u8) -> i32 {
+    // SAFETY: the child calls nothing but the handles under test, which take no lock of the standard library's
+    // that another thread could have had, and `_exit`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let answer = child();
+        // SAFETY: takes no pointer.
+        unsafe { libc::_exit(answer.into()) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is live.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert!(waited == pid && libc::WIFEXITED(status), "{status}");
+    libc::WEXITSTATUS(status)
+}
+
+#[test]
+fn a_forked_child_has_its_parents_handles_but_none_of_its_guards() {
+    let oracle = oracle();
+    let fork = |()| {
+        let array = SharedArray::from_slice(&[1_u8, 2]).unwrap();
+        let (lent, value) = (
+            SharedArray::from_slice(&[1_u8, 2]).unwrap(),
+            SharedValue::new(5).unwrap(),
+        );
+        // Nobody has a guard: the child takes and releases it.
+        let child = || {
+            array.lock().unwrap()[0] = 10;
+            value.set(6).unwrap();
+            array.to_vec().unwrap()[0]
+        };
+        let seen = forked(child);
+        let changed = (seen, array.to_vec().unwrap(), value.get().unwrap());
+        // The parent has: the child is kept out, and the copies of the guards do nothing there.
+        let guard = array.lock().unwrap();
+        let loan = lent.lock().unwrap().lend(1);
+        let pieces = loan.pieces();
+        let piece = pieces.take(1).unwrap();
+        let inherited = std::cell::Cell::new(Some((guard, piece)));
+        let child = || {
+            drop(inherited.take());
+            u8::from(array.try_lock().is_err()) + 2 * u8::from(pieces.take(1).is_err())
+        };
+        let kept_out = forked(child);
+        let still = pieces.take(1).is_err();
+        drop(inherited);
+        let sound = loan.finish().is_ok() && array.lock().is_ok();
+        (changed, kept_out, still, sound)
+    };
+    let child = Process::spawn(fork, ()).unwrap();
+    let (changed, kept_out, still, sound) = within(LIMIT, move || child.join().unwrap());
+    assert_eq!(changed, (10, vec![10, 2], 6));
+    assert_eq!((kept_out, still, sound), (3, true, true));
+    oracle.finish();
+}
+
+#[test]
 #[should_panic(expected = "already")]
 fn taking_a_lock_twice_in_one_thread_panics_rather_than_hang() {
     let value = SharedValue::new(1).unwrap();
