@@ -126,6 +126,7 @@ impl Child {
             let at_end = std::mem::take(&mut state.at_end);
             drop(state);
             children().retain(|child| !Arc::ptr_eq(child, self));
+            multiproc_sys::robust::process_ended(self.pid());
             for (_, run) in at_end {
                 // Whose panic this is has been told by the panic hook; the others still have to be called.
                 let _panicked = panic::catch_unwind(AssertUnwindSafe(run));

@@ -49,6 +49,10 @@ pub struct Barrier {
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for BarrierWord {
     const KIND: u32 = 21;
+
+    fn sweep(&self, process: u32) {
+        BarrierWord::sweep(self, process);
+    }
 }
 
 impl Barrier {

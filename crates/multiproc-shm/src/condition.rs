@@ -62,6 +62,10 @@ pub struct Condition(Shared<ConditionWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for ConditionWord {
     const KIND: u32 = 20;
+
+    fn sweep(&self, process: u32) {
+        ConditionWord::sweep(self, process);
+    }
 }
 
 /// A held lock that a [`Condition`] can release while its thread waits.

@@ -45,6 +45,10 @@ pub struct Event(Shared<EventWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for EventWord {
     const KIND: u32 = 19;
+
+    fn sweep(&self, _process: u32) {
+        EventWord::sweep(self);
+    }
 }
 
 impl Event {

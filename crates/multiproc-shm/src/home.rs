@@ -18,6 +18,9 @@ use crate::segment::{Contents, Received, Segment};
 pub(crate) unsafe trait Primitive {
     /// What its segment says it is; each has a number of its own.
     const KIND: u32;
+
+    /// Sees to what `process`, which has ended, has left in it and the kernel has not.
+    fn sweep(&self, process: u32);
 }
 
 /// A handle to a primitive in shared memory.
@@ -30,28 +33,38 @@ impl<P: Primitive> Shared<P> {
     pub(crate) fn create() -> io::Result<Shared<P>> {
         Segment::create(Contents::of::<P>(P::KIND, 1)).map(Shared::new)
     }
-}
 
-impl<P> Shared<P> {
+    /// Of a segment that holds one `P`.
     fn new(segment: Arc<Segment>) -> Shared<P> {
+        let sweep: fn(&Segment, u32) = |segment, process| view::<P>(segment).sweep(process);
+        // Another handle may have said so.
+        let _same = segment.sweep.set(sweep);
         let primitive = PhantomData;
         Shared { segment, primitive }
     }
+}
+
+/// What is in a segment that holds one `P`.
+fn view<P: Primitive>(segment: &Segment) -> &P {
+    // SAFETY: the segment holds one `P`, aligned (`Contents`), and stays mapped as long as it; any bytes are
+    // one, whoever writes to them, says `Primitive`.
+    unsafe { &*segment.base().cast::<P>() }
 }
 
 impl<P: Primitive> Deref for Shared<P> {
     type Target = P;
 
     fn deref(&self) -> &P {
-        // SAFETY: the segment holds one `P`, aligned (`Contents`), which stays mapped while `self` lives;
-        // any bytes are one, whoever writes to them, says `Primitive`.
-        unsafe { &*self.segment.base().cast::<P>() }
+        view(&self.segment)
     }
 }
 
 impl<P> Clone for Shared<P> {
     fn clone(&self) -> Shared<P> {
-        Shared::new(Arc::clone(&self.segment))
+        Shared {
+            segment: Arc::clone(&self.segment),
+            primitive: PhantomData,
+        }
     }
 }
 

@@ -58,6 +58,10 @@ pub(crate) struct LockPermit(Permits);
 // SAFETY: `Permits` is atomics only, and new as zeroes; the one permit is added by `Lock::new`.
 unsafe impl Primitive for LockPermit {
     const KIND: u32 = 16;
+
+    fn sweep(&self, process: u32) {
+        self.0.sweep(process);
+    }
 }
 
 /// A release of what is not held.

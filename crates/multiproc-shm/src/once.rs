@@ -37,6 +37,10 @@ pub struct Once(Shared<OnceWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for OnceWord {
     const KIND: u32 = 22;
+
+    fn sweep(&self, process: u32) {
+        OnceWord::sweep(self, process);
+    }
 }
 
 /// What who does it is told.

@@ -24,6 +24,11 @@ impl<S> Registry<S> {
         self.lock().get(&id).and_then(Weak::upgrade)
     }
 
+    /// All there are.
+    pub(crate) fn all(&self) -> Vec<Arc<S>> {
+        self.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Enters what was just mapped. Another thread may have mapped it meanwhile: that one stays, and the
     /// caller's is dropped.
     pub(crate) fn enter(&self, id: [u64; 2], new: Arc<S>) -> Arc<S> {

@@ -45,6 +45,10 @@ pub struct RLock(Shared<ReentrantWord>);
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for ReentrantWord {
     const KIND: u32 = 17;
+
+    fn sweep(&self, process: u32) {
+        self.word().sweep(process);
+    }
 }
 
 impl RLock {

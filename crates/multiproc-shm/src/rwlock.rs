@@ -66,6 +66,10 @@ pub(crate) struct RwCell<T> {
 // `Pod` any bytes are a value, and in the cell, accessed by who has permits only, others may change it.
 unsafe impl<T: Pod> Primitive for RwCell<T> {
     const KIND: u32 = 23;
+
+    fn sweep(&self, process: u32) {
+        self.permits.sweep(process);
+    }
 }
 
 impl<T: Pod> RwLock<T> {

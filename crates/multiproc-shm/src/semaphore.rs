@@ -18,6 +18,10 @@ const MOST: u32 = i32::MAX.cast_unsigned();
 // SAFETY: atomics only, and new as zeroes.
 unsafe impl Primitive for Permits {
     const KIND: u32 = 18;
+
+    fn sweep(&self, process: u32) {
+        Permits::sweep(self, process);
+    }
 }
 
 macro_rules! semaphore {

@@ -148,6 +148,19 @@ impl Alarm {
         woken
     }
 
+    /// Has all who sleep look again.
+    pub(crate) fn rouse(&self) {
+        futex::wake(self.note(STATE), u32::MAX);
+    }
+
+    /// Ends a [`ring_once`](Self::ring_once) that was cut short.
+    pub(crate) fn sweep(&self) {
+        let now = self.note(STATE).load(Acquire);
+        if self.note(RUNG).load(Relaxed) != now & !1 {
+            self.rouse();
+        }
+    }
+
     fn wake_all(&self, state: u32) {
         fence(SeqCst);
         if self.note(ASLEEP).load(Relaxed) != 0 {

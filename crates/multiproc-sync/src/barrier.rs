@@ -230,6 +230,13 @@ impl BarrierWord {
         }
     }
 
+    /// Sees to what `process`, which has ended, has left here and the kernel has not. By one process at a time:
+    /// the parent of the other.
+    pub fn sweep(&self, process: u32) {
+        self.gate.sweep(process);
+        self.table.sweep(process);
+    }
+
     /// A slot for the calling thread, once one is free.
     ///
     /// # Safety

@@ -139,6 +139,13 @@ impl ConditionWord {
         u32::try_from(waiting.len()).unwrap_or(u32::MAX)
     }
 
+    /// Sees to what `process`, which has ended, has left here and the kernel has not. By one process at a time:
+    /// the parent of the other.
+    pub fn sweep(&self, process: u32) {
+        self.gate.sweep(process);
+        self.table.sweep(process);
+    }
+
     /// Until the slot is notified or the deadline has passed.
     fn sleep(&self, slot: &Slot, deadline: Deadline) {
         loop {

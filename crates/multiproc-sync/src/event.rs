@@ -48,6 +48,11 @@ impl EventWord {
         self.alarm.ring_once();
     }
 
+    /// Sees to what a process that has ended has left here and the kernel has not.
+    pub fn sweep(&self) {
+        self.alarm.sweep();
+    }
+
     /// Clears the event.
     pub fn clear(&self) {
         self.alarm.clear();

@@ -66,6 +66,13 @@ impl Gate {
         inside.expect("a wait without end timed out")
     }
 
+    /// As [`LockWord::sweep`]. Who sleeps looks again, and enters, since the gate is unsettled.
+    pub(crate) fn sweep(&self, process: u32) {
+        if self.lock.sweep(process) {
+            self.alarm.rouse();
+        }
+    }
+
     /// Whether somebody rings inside, or died there and nobody has entered since: who sees it enters.
     pub(crate) fn is_unsettled(&self) -> bool {
         self.alarm.is_busy() || self.lock.is_poisoned()

@@ -300,6 +300,12 @@ impl LockWord {
         self.word().load(Relaxed) & THREAD_ID != 0
     }
 
+    /// Has the lock pass on if a thread of `process`, which has ended, holds it, and the kernel has not seen
+    /// to that. Says whether it had. By one process at a time: the parent of the other.
+    pub fn sweep(&self, process: u32) -> bool {
+        self.note(OWNER).load(Relaxed) == process && self.robust.mark_if_gone()
+    }
+
     /// Takes a free word, with such `WAITERS` as it has. The error is a held word.
     fn take_if_free(&self, me: u32) -> Result<u32, u32> {
         let mut now = self.word().load(Relaxed);

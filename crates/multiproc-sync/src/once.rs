@@ -69,6 +69,12 @@ impl OnceWord {
         drop(guard);
     }
 
+    /// Sees to what `process`, which has ended, has left here and the kernel has not. By one process at a time:
+    /// the parent of the other.
+    pub fn sweep(&self, process: u32) {
+        self.lock.sweep(process);
+    }
+
     /// Whether it is done.
     #[must_use]
     pub fn is_done(&self) -> bool {

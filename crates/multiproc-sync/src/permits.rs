@@ -278,6 +278,14 @@ impl Permits {
         self.poison.store(0, Relaxed);
     }
 
+    /// Sees to what `process`, which has ended, has left here and the kernel has not. By one process at a time:
+    /// the parent of the other.
+    pub fn sweep(&self, process: u32) {
+        self.turnstile.sweep(process);
+        self.gate.sweep(process);
+        self.table.sweep(process);
+    }
+
     /// # Safety
     /// As [`take`](Self::take).
     unsafe fn take_inside(&self, count: u32, all: bool, until: Until) -> Option<Taken> {

@@ -155,6 +155,14 @@ impl Table {
         }
     }
 
+    /// Marks the slots of a process that has ended, where the kernel has not: each mark wakes one who watches.
+    pub(crate) fn sweep(&self, process: u32) {
+        let used = self.used().iter();
+        for slot in used.filter(|slot| slot.process() == process) {
+            slot.0.mark_if_gone();
+        }
+    }
+
     /// What a sleeper is to watch; `None` where somebody is dead already.
     pub(crate) fn watch(&self) -> Option<Watch<'_>> {
         let words = self.used().iter().map(|slot| {

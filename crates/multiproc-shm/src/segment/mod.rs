@@ -15,8 +15,8 @@ use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::slice;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Once, OnceLock};
 
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
@@ -44,9 +44,13 @@ pub(crate) struct Segment {
     id: [u64; 2],
     /// Which slot this process used last.
     slot_hint: AtomicUsize,
+    /// What a dead process may have left in the contents, given its number, where they are more than elements.
+    pub(crate) sweep: OnceLock<fn(&Segment, u32)>,
 }
 
 static MAPPED: Registry<Segment> = Registry::new();
+/// Has all segments looked at when a child has ended.
+static SWEPT: Once = Once::new();
 
 impl Segment {
     /// A new segment with zeroed contents.
@@ -99,8 +103,24 @@ impl Segment {
             contents,
             id,
             slot_hint: AtomicUsize::new(0),
+            sweep: OnceLock::new(),
         };
+        SWEPT.call_once(|| robust::on_process_end(Segment::sweep_all));
         MAPPED.enter(id, segment.into())
+    }
+
+    /// Sees to what `process`, which has ended, held in any segment that this process has, where the kernel has
+    /// not.
+    fn sweep_all(process: u32) {
+        for segment in MAPPED.all() {
+            segment.words().lock.sweep(process);
+            for slot in segment.slots() {
+                slot.lock.sweep(process);
+            }
+            if let Some(sweep) = segment.sweep.get() {
+                sweep(&segment, process);
+            }
+        }
     }
 
     pub(crate) fn contents(&self) -> Contents {

@@ -103,9 +103,7 @@ static COUNT_FORKS: Once = Once::new();
 fn forks() -> u32 {
     COUNT_FORKS.call_once(|| {
         extern "C" fn count() {
-            FORKS.fetch_add(1, Ordering::Relaxed);
-            held::forget_after_fork();
-            keeper::forget_after_fork();
+            count_fork();
         }
         // SAFETY: `count` does some atomic stores, which are async-signal-safe. A failure (no
         // memory) leaves the count at 0, as before the first fork.
@@ -114,9 +112,12 @@ fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Counts a fork that was made without the C library, by the child.
+/// Counts a fork, in the child: of one that was made without the C library, by whoever made it.
+/// Async-signal-safe.
 pub(crate) fn count_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    held::forget_after_fork();
+    keeper::forget_after_fork();
 }
 
 /// The calling thread's id, as it stands in a word that it holds.

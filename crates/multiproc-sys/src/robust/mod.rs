@@ -9,8 +9,10 @@
 //! A thread that ends on its own, while its process lives, is a death as well, but for a word that is
 //! held [until the process ends](Until::ProcessEnds): a thread that lives as long takes it over.
 //!
-//! A port supplies [`RobustWord`], [`Until`], [`thread_id`], the three masks, [`available`] and
-//! [`holds_within`].
+//! Where the list does not reach, there is a second net ([`process_ended`]).
+//!
+//! A port supplies [`RobustWord`], [`Until`], [`thread_id`], the three masks, [`available`],
+//! [`holds_within`], [`on_process_end`] and [`process_ended`].
 //!
 //! # Protocol
 //!
@@ -29,7 +31,7 @@
 //! # Invariants
 //!
 //! 1. Links in shared memory are written, never read: where a word stands in the list is known from
-//!    private memory, so that a peer that overwrites a link harms at most its own report of a death.
+//!    private memory, so that a peer that overwrites a link harms at most the kernel's report of a death.
 //! 2. Between our words and any other user of the thread's list (a C library's mutexes) stands a
 //!    private anchor at each end, so that no other user ever reads or writes a link of ours.
 //! 3. A word in the list is mapped. Whoever maps the memory keeps it so until the word is unlinked, and
@@ -42,7 +44,9 @@ cfg_select! {
         mod list;
         use list as imp;
         use list::held_by_this_thread;
+        mod net;
         pub use held::holds_within;
+        pub use net::{on_process_end, process_ended};
     }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/robust/mod.rs says what one must supply"); }
 }

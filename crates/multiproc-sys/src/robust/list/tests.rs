@@ -131,6 +131,55 @@ fn what_the_process_holds_is_anothers_when_its_thread_ends() {
     }
 }
 
+/// Has the kernel forget the calling thread's list.
+fn lose_the_list() {
+    #[repr(C)]
+    struct Empty(Cell<usize>, libc::c_long, usize);
+    let empty = Box::leak(Box::new(Empty(Cell::new(0), FUTEX_OFFSET, 0)));
+    empty.0.set(ptr::from_ref(&empty.0).addr());
+    // SAFETY: an empty list, leaked.
+    let result = unsafe { libc::syscall(libc::SYS_set_robust_list, ptr::from_ref(empty), size_of::<Empty>()) };
+    assert_eq!(result, 0);
+}
+
+#[test]
+fn what_the_list_does_not_reach_is_marked_by_who_looks() {
+    let word = word();
+    std::thread::scope(|scope| {
+        let holder = || {
+            take(&word);
+            word.word.fetch_or(WAITERS, SeqCst);
+            assert!(!word.mark_if_gone(), "its thread lives");
+            lose_the_list();
+        };
+        scope.spawn(holder).join().unwrap();
+    });
+    // Until the thread is gone, which is a little later than it can be joined.
+    let limit = Deadline::after(std::time::Duration::from_secs(60));
+    while !word.mark_if_gone() {
+        assert_ne!(word.word.load(Acquire) & THREAD_ID, 0, "the list was not lost");
+        assert!(!limit.has_passed());
+        std::thread::yield_now();
+    }
+    assert_eq!(word.word.load(Acquire), OWNER_DIED | WAITERS);
+    assert!(!word.mark_if_gone(), "it is marked already");
+}
+
+#[test]
+fn a_thread_holds_so_many_and_no_more() {
+    let words: Vec<_> = (0..=MAX_HELD).map(|_| word()).collect();
+    std::thread::scope(|scope| {
+        let all = scope.spawn(|| {
+            words[..MAX_HELD].iter().for_each(take);
+            let more = std::panic::catch_unwind(|| words[MAX_HELD].announce());
+            assert!(more.unwrap_err().is::<String>());
+        });
+        all.join().unwrap();
+    });
+    let marked = |word: &RobustWord| word.word.load(Acquire) == OWNER_DIED;
+    assert!(words[..MAX_HELD].iter().all(marked), "the kernel reaches all of them");
+}
+
 #[test]
 fn a_death_word_wakes_its_waiter() {
     let word = word();
