@@ -107,6 +107,14 @@ pub(crate) fn run(link: &'static Link, task: Task) -> ! {
     }
 }
 
+/// Steps 6 and 7, on this thread: a process that begins by a fork is to cost little more than that.
+pub(crate) fn run_on_this_thread(link: &'static Link, task: Task) -> ! {
+    match carry_out_here(link, task) {
+        Ok(code) => end(code),
+        Err(why) => refuse(link, &why),
+    }
+}
+
 /// Steps 6 and 7 where what is to be called is here, and on this thread.
 pub(crate) fn run_here(
     link: &'static Link,
@@ -182,11 +190,16 @@ fn serve(link: &'static Link, task: Task) -> Result<i32, String> {
         .name(order.name.clone())
         .stack_size(sys::main_stack_size());
     let worker = move || {
-        call_and_report(link, &order, |panics, results| {
+        let code = call_and_report(link, &order, |panics, results| {
             let (bytes, handles) = arguments;
             let arguments = Decoder::new(&body[body.len() - bytes..], handles);
             callable.call(panics, arguments, results)
-        })
+        });
+        // `exit` destroys what is this thread's own, too; to wake the other thread for it costs a switch.
+        if !FORKED.load(Ordering::Relaxed) {
+            end(code);
+        }
+        code
     };
     // This thread waits from here on: the function may fork.
     let busy = helper::busy();
@@ -206,15 +219,15 @@ fn callable(order: &Order) -> Result<Callable, String> {
     function.resolve().map_err(|error| error.to_string())
 }
 
-/// Calls the function of an order here and now, on this thread, and reports; whether it returned.
-pub(crate) fn carry_out_here(link: &Link, task: Task) -> Result<bool, String> {
+/// Calls the function of an order on this thread, and reports; the code to end with.
+pub(crate) fn carry_out_here(link: &Link, task: Task) -> Result<i32, String> {
     let callable = callable(&task.order)?;
     let code = call_and_report(link, &task.order, |panics, results| {
         let (bytes, handles) = task.arguments;
         let arguments = Decoder::new(&task.body[task.body.len() - bytes..], handles);
         callable.call(panics, arguments, results)
     });
-    Ok(code == 0)
+    Ok(code)
 }
 
 /// The code to end with.

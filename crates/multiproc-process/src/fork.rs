@@ -4,7 +4,7 @@
 //!
 //! a. Parent: has the library's own threads wait (`helper.rs`), and counts the others.
 //! b. Parent: writes out what standard streams hold back, which else would be written twice, and forks, with
-//!    the lifeline's pipe there and nobody changing the list of children.
+//!    nobody changing the list of children.
 //! c. Child: forgets what is its parent's: helpers, children, exit handlers, the depth, the parent's
 //!    sides of its own streams and link. Lets go of its parent's lifeline, which it has a copy of, and then holds on to it as any child (step 4).
 //! d. Child: leads a group or session, enters its folder, puts its streams in place, takes its environment.
@@ -45,8 +45,7 @@ pub(crate) fn start(
     let start = |error| fail(Kind::Start(error));
     let folder = setting.folder.as_deref().map(sys::open_folder);
     let folder = folder.transpose().map_err(start)?;
-    // There before the fork, so that the child finds it.
-    lifeline::share().map_err(start)?;
+    let life = lifeline::share().map_err(start)?;
     let gate = helper::quiesce().ok_or_else(|| fail(Kind::ForkByHelper))?;
     if !promise.among_threads {
         let threads = sys::thread_count().map_err(start)?;
@@ -73,7 +72,7 @@ pub(crate) fn start(
     close_parents_link();
     setting.ours.close();
     // SAFETY: in the child, of which this thread is the only one, and where only what follows here goes on.
-    let life = unsafe { lifeline::after_fork() };
+    unsafe { lifeline::after_fork() };
     let place = Place {
         streams: std::mem::take(&mut setting.streams),
         folder,

@@ -316,12 +316,14 @@ impl<R> Process<R> {
     where
         R: DeserializeOwned,
     {
-        self.listen(deadline).map_err(|kind| self.error(kind))?;
+        // Its report needs no reader to be complete, and is there when it has ended.
         let status = self
             .child
             .wait(deadline)
             .map_err(|error| self.error(Kind::Wait(error)))?;
         let status = status.ok_or_else(|| self.error(Kind::TimedOut))?;
+        let heard = self.listen(Deadline::now());
+        heard.map_err(|kind| self.error(kind))?;
         let heard = std::mem::replace(&mut *self.heard(), Heard::Taken);
         match heard {
             Heard::Report(Said::Result(bytes, handles)) => {

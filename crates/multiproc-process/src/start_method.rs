@@ -32,6 +32,7 @@ pub enum StartMethod {
     /// - What is not asked for of the builder and not passed with each start is what it was for the thread
     ///   that started the server, at that moment: niceness, CPUs, limits, umask, ignored signals, user.
     ///   Environment, folder and standard streams are passed with each start.
+    /// - The function runs on the main thread, which has no name for [`std::thread::current`].
     /// - What constructors of C and C++ libraries have made is there once, as it was before the fork: open
     ///   files are shared, and random number generators that do not notice a fork go on alike. Handlers
     ///   of `pthread_atfork` are not called. A library that starts a thread before `main` cannot

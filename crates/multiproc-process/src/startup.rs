@@ -241,17 +241,16 @@ pub(crate) struct Place {
 /// Steps 3 to 5 of a child that was forked and is one level deeper already.
 pub(crate) fn begin_forked(
     socket: Socket,
-    parents_life: io::Result<OwnedHandle>,
+    parents_life: OwnedHandle,
     parent: u32,
     place: Place,
 ) -> (&'static Link, child::Task) {
     let link = child::adopt(Link::new(socket));
-    let taken = parents_life.and_then(|life| {
-        check_parent(parent)?;
+    let taken = check_parent(parent).and_then(|()| {
         // Before the lifeline, which is about the group that this process leads.
         sys::settle(&place.streams, place.folder.as_ref(), place.session)?;
         drop(place);
-        take_hold(life, parent)
+        take_hold(parents_life, parent)
     });
     match taken {
         Ok(parent) => (link, child::take_order(link, parent)),
@@ -327,7 +326,7 @@ pub(crate) fn start(
     let waiter = match setting.method {
         StartMethod::Spawn => {
             let parents_life = lifeline::share().map_err(start)?;
-            let inherit = [theirs.as_handle(), parents_life];
+            let inherit = [theirs.as_handle(), parents_life.as_handle()];
             let mut command = command(setting, &inherit).map_err(start)?;
             command.streams(std::mem::take(&mut setting.streams));
             add_trigger(&mut command, depth, Role::Child).map_err(start)?;

@@ -7,8 +7,13 @@ use std::time::{Duration, Instant};
 use multiproc_process::{Process, StartMethod};
 use multiproc_testkit::{Oracle, Percentiles};
 
-/// A few in a debug build, which says little.
+/// A few in a debug build, which says little, and is said to be one.
 const ROUNDS: usize = if cfg!(debug_assertions) { 100 } else { 1000 };
+const BUILD: &str = if cfg!(debug_assertions) {
+    " (debug build)"
+} else {
+    ""
+};
 
 /// Tells the program, started by hand, to do nothing at the place where a child would begin.
 const NOTHING: &str = "MULTIPROC_TEST_NOTHING";
@@ -34,7 +39,7 @@ fn timed(run: impl FnOnce()) -> Duration {
 
 /// Measures in turns, and reports both and the ratio of their medians.
 fn beside(what: [&str; 2], ours: impl Fn(), bare: impl Fn()) {
-    let [mut first, mut second] = what.map(Percentiles::new);
+    let [mut first, mut second] = what.map(|what| Percentiles::new(format!("{what}{BUILD}")));
     for _ in 0..ROUNDS {
         first.add(timed(&ours));
         second.add(timed(&bare));
@@ -45,7 +50,7 @@ fn beside(what: [&str; 2], ours: impl Fn(), bare: impl Fn()) {
     // Without a standard error there is no report.
     let _nobody_reads = writeln!(
         std::io::stderr(),
-        "FIGURE {} / {}: ratio of medians {ratio:.2}",
+        "FIGURE {} / {}{BUILD}: ratio of medians {ratio:.2}",
         what[0],
         what[1]
     );

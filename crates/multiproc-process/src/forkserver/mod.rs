@@ -341,7 +341,8 @@ impl Server {
             io::Result::Ok(link)
         });
         let link = link.transpose()?;
-        let inherit = [theirs.as_handle(), lifeline::share()?, memory.as_handle()];
+        let life = lifeline::share()?;
+        let inherit = [theirs.as_handle(), life.as_handle(), memory.as_handle()];
         let name = format!("{:TITLE$}", "multiproc-forkserver");
         let mut command = Command::new(&sys::own_image(), &name, &inherit)?;
         for (name, value) in std::env::vars_os().filter(|(name, _)| name != startup::TRIGGER) {
@@ -380,6 +381,15 @@ impl Server {
             }
             return Err(Lost::NotSent(error));
         }
+        let answer = self.answer(deadline)?;
+        match Answer::from_bytes(&answer, self.forked()) {
+            Some(answer) => Ok(answer),
+            None => Err(Lost::Ended(self.end(false))),
+        }
+    }
+
+    /// The next answer.
+    fn answer(&self, deadline: Deadline) -> Result<Vec<u8>, Lost> {
         let sources = [
             (self.control.as_handle(), Interest::Read),
             (self.waiter.as_handle(), Interest::Read),
@@ -387,21 +397,17 @@ impl Server {
         let mut answer = Vec::new();
         loop {
             let found = poll(sources, deadline);
-            match found
-                .and_then(|found| Ok((found, self.control.receive(&mut answer, Deadline::now())?)))
-            {
-                Ok((_, Received::Message(_))) => break,
-                Ok(([_, ended], Received::TimedOut)) if !ended.any() && !deadline.has_passed() => {}
-                Ok(([_, ended], Received::TimedOut)) => {
-                    return Err(Lost::Ended(self.end(!ended.any())));
-                }
+            let heard = found.and_then(|[_, ended]| {
+                let received = self.control.receive(&mut answer, Deadline::now())?;
+                Ok((ended.any(), received))
+            });
+            match heard {
+                Ok((_, Received::Message(_))) => return Ok(answer),
+                Ok((false, Received::TimedOut)) if !deadline.has_passed() => {}
+                Ok((ended, Received::TimedOut)) => return Err(Lost::Ended(self.end(!ended))),
                 // What it says is no answer, or there is no memory for it; the number tells.
                 Ok((_, Received::End)) | Err(_) => return Err(Lost::Ended(self.end(false))),
             }
-        }
-        match Answer::from_bytes(&answer, self.forked()) {
-            Some(answer) => Ok(answer),
-            None => Err(Lost::Ended(self.end(false))),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use multiproc_sys::clock::Deadline;
-use multiproc_sys::handle::{BorrowedHandle, OwnedHandle};
+use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
 use multiproc_sys::hook::{Start, Title};
 use multiproc_sys::process::{self as sys, Fork, SharedNumber, Sibling, Stdio};
 use multiproc_sys::socket::{Received, Socket};
@@ -18,7 +18,7 @@ use crate::{child, registry};
 struct Server {
     parent: u32,
     control: Socket,
-    /// To be held on to by each child.
+    /// What each child is given one of to hold on to.
     parents_life: OwnedHandle,
     /// What ends this process with its parent.
     held: BorrowedHandle<'static>,
@@ -50,7 +50,7 @@ impl Server {
         // SAFETY: as above.
         let memory = unsafe { sys::inherited(2) }?;
         sys::set_name("multiproc-fork");
-        let held = lifeline::hold(parents_life.try_clone()?)?;
+        let held = lifeline::hold(lifeline::share_again(parents_life.as_handle())?)?;
         Ok(Server {
             parent,
             control: Socket::inherited(control, parent)?,
@@ -114,6 +114,18 @@ impl Server {
             (StreamKind::Handle, false) => handles.next().map_or(Stdio::Null, Stdio::Handle),
             _ => Stdio::Null,
         });
+        let place = Place {
+            streams,
+            folder: Some(folder),
+            session,
+        };
+        let life = match lifeline::share_again(self.parents_life.as_handle()) {
+            Ok(life) => life,
+            Err(error) => {
+                self.answer(&failed(&error));
+                return self;
+            }
+        };
         // SAFETY: this process has one thread, as `Sibling::new` has found after all that could have started
         // one; it holds no lock here, and nothing of this server is used by the child but what follows.
         match unsafe { sibling.fork(self.number.word()) } {
@@ -125,18 +137,12 @@ impl Server {
                 self.answer(&failed(&error));
                 self
             }
-            Ok(Fork::Child) => self.become_child(session, streams, folder, link),
+            Ok(Fork::Child) => self.become_child(place, life, link),
         }
     }
 
     /// Step e.
-    fn become_child(
-        self,
-        session: bool,
-        streams: [Stdio; 3],
-        folder: OwnedHandle,
-        link: OwnedHandle,
-    ) -> ! {
+    fn become_child(self, place: Place, life: OwnedHandle, link: OwnedHandle) -> ! {
         let Server {
             parent,
             control,
@@ -146,24 +152,19 @@ impl Server {
             title,
         } = self;
         // The server's, and not to be kept open or written to from here.
-        drop((control, number));
+        drop((control, number, parents_life));
         // SAFETY: in a forked child, of what the server holds, which nothing here uses.
         unsafe { lifeline::close_copy(held) };
         // SAFETY: in the child, of which this thread is the only one. What the server's preload may have
         // started are the server's children, and its pipe is let go of.
-        drop(unsafe { lifeline::after_fork() });
+        unsafe { lifeline::after_fork() };
         registry::after_fork(registry::children());
-        let place = Place {
-            streams,
-            folder: Some(folder),
-            session,
-        };
-        let (link, task) = startup::begin_forked(link.into(), Ok(parents_life), parent, place);
+        let (link, task) = startup::begin_forked(link.into(), life, parent, place);
         if let Some(title) = title {
             // SAFETY: the parent gives the server no argument but its name; no other thread runs here.
             unsafe { title.show(task.order.name.as_bytes()) };
         }
-        child::run(link, task)
+        child::run_on_this_thread(link, task)
     }
 
     fn answer(&self, bytes: &[u8]) {

@@ -159,7 +159,7 @@ fn a_child_starts_as_it_was_asked_to() {
                 let given = std::env::var("GIVEN").unwrap();
                 let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
                 let command = std::fs::read_to_string("/proc/self/cmdline").unwrap();
-                let thread = std::thread::current().name().unwrap().to_string();
+                let thread = std::thread::current().name().unwrap_or("main").to_string();
                 let none =
                     std::env::var("PATH").is_err() && std::env::var("MULTIPROC_CHILD").is_err();
                 (
@@ -179,10 +179,13 @@ fn a_child_starts_as_it_was_asked_to() {
     input.read_to_string(&mut printed).unwrap();
     assert_eq!(printed, "/\n");
     let expected = ["value", "the-namesake\n", "the-namesake\0", "the-namesake"].map(String::from);
-    let [given, comm, mut command, thread] = expected;
-    if let StartMethod::Fork(_) = get_start_method() {
+    let [given, comm, mut command, mut thread] = expected;
+    match get_start_method() {
         // A copy has the arguments of its parent.
-        command = std::fs::read_to_string("/proc/self/cmdline").unwrap();
+        StartMethod::Fork(_) => command = std::fs::read_to_string("/proc/self/cmdline").unwrap(),
+        // It runs on the main thread, which has no name.
+        StartMethod::ForkServer => thread = "main".to_string(),
+        _ => {}
     }
     assert_eq!(
         join(child).unwrap(),

@@ -10,4 +10,4 @@ cfg_select! {
     target_os = "linux" => { mod sigio; use sigio as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/lifeline/mod.rs says what one must supply"); }
 }
-pub use imp::{after_fork, close_copy, hold, share};
+pub use imp::{after_fork, close_copy, hold, share, share_again};
