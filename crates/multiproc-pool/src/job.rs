@@ -270,6 +270,11 @@ impl Job {
         *failed <= self.policy.retries
     }
 
+    /// How many items there are.
+    pub(crate) fn items(&self) -> usize {
+        self.settled.len()
+    }
+
     /// How many items have a result, and how many an error.
     pub(crate) fn settled(&self) -> (usize, usize) {
         (self.settled.len() - self.open - self.errors, self.errors)

@@ -63,5 +63,7 @@ pub use pool::Pool;
 pub use settings::FailureMode;
 pub use task::{MapTask, Task};
 pub use verbs::Imap;
-pub use view::{SlowTask, Stats, TaskOutcome, TaskSpan, Timeline, WorkerSpan, WorkerStats};
+pub use view::{
+    Progress, SlowTask, Stats, TaskOutcome, TaskSpan, Timeline, WorkerSpan, WorkerStats,
+};
 pub use worker::cancelled;

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use common::{LIMIT, finish, oracle};
@@ -231,6 +232,38 @@ fn a_timeline_and_its_picture_are_bounded() {
     check(&timeline);
     let svg = timeline.to_svg();
     assert!(svg.len() < 2 * 1100 * 2 * 160, "{}", svg.len());
+    finish(pool);
+    oracle.finish();
+}
+
+#[test]
+fn progress_is_reported_from_none_to_all() {
+    let oracle = oracle();
+    let pool = Pool::new(2).unwrap();
+    let mut seen = Vec::new();
+    let task = pool.map_async(quarter, 1..=20_000).unwrap();
+    let error = task.get_with_progress(Duration::ZERO, |progress| {
+        seen.push((progress.settled(), progress.total));
+        assert!((0.0..=1.0).contains(&progress.fraction()) && progress.rate() >= 0.0);
+        if progress.settled() == progress.total {
+            assert_eq!((progress.done, progress.failed), (15_000, 5_000));
+        }
+    });
+    assert!(error.unwrap_err().panic().is_some());
+    assert!(seen.is_sorted() && seen.iter().all(|(_, total)| *total == 20_000));
+    assert_eq!(seen.last(), Some(&(20_000, 20_000)));
+    let none = pool.map_async(quarter, Vec::<u32>::new()).unwrap();
+    assert_eq!(none.progress().fraction(), 1.0);
+    let nothing = none.get_with_progress(Duration::from_secs(60), |progress| {
+        assert_eq!((progress.settled(), progress.remaining()), (0, None));
+    });
+    assert_eq!(nothing, Ok(vec![]));
+    let task = pool.map_async(quarter, [1]).unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        task.get_with_progress(LIMIT, |_| panic!("a reporter's own affair"))
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(pool.apply(quarter, 1), Ok(1));
     finish(pool);
     oracle.finish();
 }

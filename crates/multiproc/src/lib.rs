@@ -42,7 +42,7 @@
 //! | run a function over many items, or many tasks one after the other | [`Pool`] |
 //! | fill or change a large shared array with all workers, in place | [`Pool::for_each_chunk_mut`] |
 //! | submit tasks and see to it that they are finished, wait for some of many | [`Executor`], [`pool::wait`], [`pool::as_completed`] |
-//! | see what a pool does, how long tasks take and where | [`Pool::stats`], [`Pool::timeline`] |
+//! | see what a pool does, how long tasks take and where | [`Pool::stats`], [`Pool::timeline`], [`MapTask::get_with_progress`] |
 //! | let processes read and write the same elements, or one value | [`SharedArray`], [`Mutex`], [`RwLock`] |
 //! | let them all read what nobody changes any more | [`FrozenArray`] |
 //! | share bytes with a program that was started by itself | [`SharedMemory`] |
@@ -107,12 +107,13 @@
 //!
 //! # Features
 //!
-//! All but `ndarray` are on by default; each works alone.
+//! All but `ndarray` and `indicatif` are on by default; each works alone.
 //!
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`], [`Executor`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
 //! - `ndarray`: the guards of shared arrays, and frozen arrays, as views of the crate `ndarray`.
+//! - `indicatif`: a progress bar for a map, `MapTask::get_with_bar`.
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`], [`Queue`].
 //! - `connection`: [`Listener`], [`Client`], [`Connection`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,

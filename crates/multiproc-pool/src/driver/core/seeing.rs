@@ -5,7 +5,7 @@ use multiproc_sys::clock::Deadline;
 use super::jobs::job_of;
 use super::{Core, Seat};
 use crate::job::Job;
-use crate::scheduler::TaskId;
+use crate::scheduler::{JobId, TaskId};
 use crate::view::recorder::{Called, Looks, Slow};
 use crate::view::{Stats, Timeline};
 
@@ -82,6 +82,12 @@ impl Core {
             slowest: Vec::new(),
             workers,
         }
+    }
+
+    /// How many items a job has, and how many have a result, and an error; none, if it was taken out.
+    pub(crate) fn progress(&self, id: JobId) -> (usize, usize, usize) {
+        let job = self.job(id).map(|job| (job.items(), job.settled()));
+        job.map_or((0, 0, 0), |(items, (done, failed))| (items, done, failed))
     }
 
     pub(crate) fn slowest(&self) -> Vec<Slow> {
