@@ -22,8 +22,8 @@
 //!
 //! The feature `ndarray` adds views of that crate to guards and frozen arrays, in the shape of the array.
 //!
-//! Under `--cfg loom` there is the ring alone: the models are of it, and real memory cannot hold modelled
-//! atomics.
+//! Under `--cfg loom` there are the ring and the lending of pieces alone: the models are of them, and real
+//! memory cannot hold modelled atomics.
 
 #[cfg(not(loom))]
 mod array;
@@ -51,6 +51,8 @@ mod home;
 mod lane;
 #[cfg(not(loom))]
 mod lending;
+#[cfg(loom)]
+pub mod lending;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(not(loom))]

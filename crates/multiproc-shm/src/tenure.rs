@@ -2,7 +2,7 @@
 //!
 //! The lock is a thread's, and passes on when that thread is killed. What it gives access to is not the
 //! thread's alone: slices of it may be in other threads of the process, which run for some microseconds more.
-//! And it may be lent out in pieces (`lending.rs`) to other processes. So the holder leaves a note, and who
+//! And it may be lent out in pieces (`lending/`) to other processes. So the holder leaves a note, and who
 //! takes the lock and finds one waits until nobody can use the contents any more.
 //!
 //! # State

@@ -14,7 +14,8 @@ use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Frozen};
 
 use super::layout::{Fields, SLOTS, WORDS};
-use super::{Contents, Segment, Sent, Words};
+use super::{Contents, Segment, Sent};
+use crate::lending::Words;
 use crate::registry::Registry;
 use crate::tenure::Tenure;
 

@@ -15,11 +15,10 @@
 //! | then | contents | at a multiple of the element's alignment |
 
 use std::io;
-use std::mem::offset_of;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use multiproc_sync::LockWord;
 use serde::de;
+
+use crate::lending::{Slot, Words};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"mpshared");
 const VERSION: u32 = 2;
@@ -34,32 +33,8 @@ const MAX_SLOTS: usize = 256;
 /// The first bytes of a segment, before [`Words`].
 pub(super) type Fields = [u64; 8];
 
-/// What processes change in a segment besides its contents.
-#[repr(C)]
-pub(crate) struct Words {
-    pub(crate) lock: LockWord,
-    /// See `tenure.rs`.
-    pub(crate) holder: AtomicU64,
-    /// See `lending.rs`, also for what follows.
-    pub(crate) lending: AtomicU64,
-    pub(crate) chunk: AtomicU64,
-    pub(crate) slots_used: AtomicU32,
-    unused: AtomicU32,
-}
-
-/// Who uses one piece of the contents; see `lending.rs`.
-#[repr(C, align(64))]
-pub(crate) struct Slot {
-    pub(crate) lock: LockWord,
-    pub(crate) holder: AtomicU64,
-    pub(crate) piece: AtomicU64,
-    unused: AtomicU64,
-}
-
 const _: () = assert!(size_of::<Fields>() == WORDS && size_of::<Words>() == 72);
 const _: () = assert!(WORDS + size_of::<Words>() <= SLOTS && size_of::<Slot>() == 64);
-const _: () = assert!(offset_of!(Words, holder) == 40 && offset_of!(Words, slots_used) == 64);
-const _: () = assert!(offset_of!(Slot, holder) == 40 && offset_of!(Slot, piece) == 48);
 
 /// What a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

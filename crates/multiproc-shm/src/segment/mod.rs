@@ -24,7 +24,7 @@ use multiproc_sys::robust;
 use multiproc_wire::handoff;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-use crate::lending::Lending;
+use crate::lending::{Lending, Slot, Words};
 use crate::registry::{Registry, random_id};
 
 mod frozen;
@@ -32,7 +32,7 @@ mod layout;
 mod memory;
 
 pub(crate) use frozen::FrozenSegment;
-pub(crate) use layout::{Contents, Slot, Words};
+pub(crate) use layout::Contents;
 use layout::{Fields, SLOTS, WORDS};
 pub(crate) use memory::Memory;
 

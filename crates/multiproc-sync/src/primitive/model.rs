@@ -173,6 +173,11 @@ macro_rules! atomic {
                 self.0.fetch_or(value, order)
             }
 
+            pub fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                step();
+                self.0.fetch_max(value, order)
+            }
+
             #[expect(clippy::missing_errors_doc, reason = "as in std::sync::atomic")]
             pub fn compare_exchange(
                 &self,

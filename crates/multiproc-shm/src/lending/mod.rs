@@ -46,6 +46,11 @@
 //! | who recovers, anywhere | the slot as it was, or empty |
 //! | the lender | the next to take the array's lock ends the lending in its place (`tenure.rs`) |
 
+#![cfg_attr(
+    not(loom),
+    expect(unreachable_pub, reason = "reached from outside by the models alone")
+)]
+
 use std::error::Error;
 use std::fmt;
 use std::iter;
@@ -59,9 +64,16 @@ use std::time::Duration;
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use multiproc_sync::primitive::fence;
+#[cfg(not(loom))]
 use multiproc_sys::identity::Identity;
 
-use crate::segment::{Slot, Words};
+#[cfg(loom)]
+mod modelled;
+mod words;
+
+#[cfg(loom)]
+use modelled::Identity;
+pub use words::{Slot, Words};
 
 /// Why a piece cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,18 +104,20 @@ impl Error for PieceError {}
 const DYING: Duration = Duration::from_secs(1);
 
 /// What a segment has to lend its contents with.
-#[derive(Clone, Copy)]
-pub(crate) struct Lending<'a> {
-    pub(crate) words: &'a Words,
-    pub(crate) slots: &'a [Slot],
+#[derive(Clone, Copy, Debug)]
+pub struct Lending<'a> {
+    /// Shared.
+    pub words: &'a Words,
+    /// Shared.
+    pub slots: &'a [Slot],
     /// Private: which slot this process used last.
-    pub(crate) hint: &'a AtomicUsize,
+    pub hint: &'a AtomicUsize,
 }
 
 impl<'a> Lending<'a> {
     /// Begins to lend pieces of `chunk` elements, and says which lending it is. The caller holds the
     /// array's lock, and nothing is lent.
-    pub(crate) fn begin(self, chunk: u64) -> u64 {
+    pub fn begin(self, chunk: u64) -> u64 {
         self.words.chunk.store(chunk, Relaxed);
         let lending = self.words.lending.load(Relaxed).wrapping_add(1) | 1;
         // Release: publishes the chunk and the elements; pairs with the Acquire in `take`.
@@ -115,7 +129,7 @@ impl<'a> Lending<'a> {
     /// and at once where waiting is of no use: the calling thread uses a piece, or one of this process has
     /// ended and leaked the guard of one. No piece can be taken any more all the same. The caller holds the
     /// array's lock.
-    pub(crate) fn end(self, deadline: Deadline) -> bool {
+    pub fn end(self, deadline: Deadline) -> bool {
         let lending = self.words.lending.load(Relaxed);
         let even = lending.wrapping_add(lending & 1);
         self.words.lending.store(even, Relaxed);
@@ -138,12 +152,13 @@ impl<'a> Lending<'a> {
     }
 
     /// Takes piece `index` of the given lending.
-    pub(crate) fn take(
-        self,
-        lending: u64,
-        chunk: u64,
-        index: u64,
-    ) -> Result<PieceUse<'a>, PieceError> {
+    ///
+    /// # Errors
+    /// [`PieceError`].
+    ///
+    /// # Panics
+    /// If the thread holds 1,024 locks shared by processes.
+    pub fn take(self, lending: u64, chunk: u64, index: u64) -> Result<PieceUse<'a>, PieceError> {
         let (number, slot) = self.take_slot()?;
         // From here on dropping it gives the slot back.
         let taken = PieceUse {
@@ -238,7 +253,8 @@ impl<'a> Lending<'a> {
 }
 
 /// One piece in use by the calling thread, until dropped.
-pub(crate) struct PieceUse<'a> {
+#[derive(Debug)]
+pub struct PieceUse<'a> {
     words: &'a Words,
     slot: &'a Slot,
     /// Whether a panic was already under way.
@@ -249,6 +265,10 @@ pub(crate) struct PieceUse<'a> {
 
 impl Drop for PieceUse<'_> {
     fn drop(&mut self) {
+        if cfg!(loom) && thread::panicking() {
+            // A modelled death, which does nothing more.
+            return;
+        }
         if self.slot.holder.load(Relaxed) != Identity::own().to_bits() {
             // The copy of a forked child: the use is its parent's.
             return;
