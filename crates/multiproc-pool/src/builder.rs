@@ -188,6 +188,14 @@ impl Builder {
         self.limit(Resource::AddressSpace, bytes)
     }
 
+    /// Keeps the last bytes, so many at most, of what each worker writes to standard error, and has them in the errors of the
+    /// tasks that it is lost with: what an aborting library says last, say. They are not passed on to this process's
+    /// standard error, where they go otherwise. It costs a pipe a worker, and one thread for all.
+    pub fn stderr_tail(mut self, bytes: usize) -> Builder {
+        self.settings.stderr_tail = Some(bytes);
+        self
+    }
+
     /// How much other processes go before the workers: from -20 to 19
     /// ([`process::Builder::niceness`](multiproc_process::Builder::niceness)).
     #[doc(alias = "os.nice")]

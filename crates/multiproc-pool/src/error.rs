@@ -22,8 +22,14 @@ pub enum TaskError {
         status: ExitStatus,
         /// The task's place among the items of its `map`; 0 for an `apply`.
         task: usize,
+        /// Whether it was this task that the worker ran. It is not where a pool has broken
+        /// ([`FailureMode::BreakAll`](crate::FailureMode::BreakAll)) with the one it ran.
+        started: bool,
         /// How often the task was started.
         attempts: u32,
+        /// What the worker wrote last to standard error, where the pool keeps that
+        /// ([`stderr_tail`](crate::Builder::stderr_tail)).
+        stderr: String,
     },
     /// The argument cannot be encoded. Nothing was sent.
     Encode(EncodeError),
@@ -88,6 +94,14 @@ pub enum TaskError {
 }
 
 impl TaskError {
+    /// The same error, as it is told of a task that the lost worker did not run.
+    pub(crate) fn of_another(mut self) -> TaskError {
+        if let TaskError::WorkerLost { started, .. } = &mut self {
+            *started = false;
+        }
+        self
+    }
+
     /// Whether a wait with a timeout came to its end first: the task goes on.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
@@ -113,18 +127,22 @@ impl fmt::Display for TaskError {
                 status,
                 task,
                 attempts,
+                stderr,
                 ..
             } => {
                 write!(
                     f,
                     "the worker (pid {pid}) that ran task {task} ended with {status}"
                 )?;
-                match attempts {
-                    1 => Ok(()),
-                    more => write!(
+                if *attempts > 1 {
+                    write!(
                         f,
-                        ", as did those before it: the task was begun {more} times"
-                    ),
+                        ", as did those before it: the task was begun {attempts} times"
+                    )?;
+                }
+                match stderr.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, "; it last wrote to standard error:\n{stderr}"),
                 }
             }
             TaskError::Encode(error) => write!(f, "the task could not be sent: {error}"),

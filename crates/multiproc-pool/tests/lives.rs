@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use common::{LIMIT, finish, oracle, pid};
 use multiproc_pool::{Failure, Pool, TaskError};
+use multiproc_process::{Process, StartMethod, Stdio};
 use multiproc_shm::{SharedArray, SharedValue};
-use multiproc_testkit::{SIGKILL, alive, eventually, forever, kill, within};
+use multiproc_testkit::{Oracle, SIGKILL, alive, eventually, forever, kill, within};
 
 #[test]
 fn a_worker_runs_so_many_tasks_and_no_more() {
@@ -270,5 +271,64 @@ fn workers_that_are_killed_are_replaced_within_every_rule() {
         }
     }
     finish(pool);
+    oracle.finish();
+}
+
+#[test]
+fn what_a_worker_wrote_last_is_in_its_tasks_error_and_no_more_than_asked() {
+    let oracle = oracle_with_capture();
+    let pool = Pool::builder().workers(2).stderr_tail(40).build().unwrap();
+    let complain = |n: u32| {
+        use std::io::Write;
+        for line in 0..n {
+            writeln!(std::io::stderr(), "complaint {line:>20}").unwrap();
+        }
+        if n > 0 {
+            std::process::abort();
+        }
+    };
+    let error = pool.apply(complain, 100).unwrap_err();
+    let TaskError::WorkerLost { stderr, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(stderr.len() <= 40 && stderr.ends_with("99"), "{stderr:?}");
+    let text = error.to_string();
+    assert!(text.contains("SIGABRT") && text.ends_with(stderr), "{text}");
+    assert_eq!(pool.apply(complain, 0), Ok(()));
+    finish(pool);
+    oracle.finish();
+}
+
+/// The oracle, once what captures streams, which stays, is there too.
+fn oracle_with_capture() -> Oracle {
+    Oracle::after(|| {
+        let captured = Process::builder().stderr(Stdio::captured());
+        let child = captured.spawn(|()| (), ()).unwrap();
+        child.on_end(|| ()).unwrap();
+        child.join().unwrap();
+    })
+}
+
+#[test]
+fn workers_may_be_forked_by_a_server() {
+    let oracle = oracle();
+    let in_a_process = |()| {
+        let pool = Pool::builder()
+            .workers(2)
+            .start_method(StartMethod::ForkServer)
+            .niceness(5)
+            .build()
+            .unwrap();
+        for _ in 0..10 {
+            let pids = pool.broadcast(pid, ()).unwrap();
+            kill(pids[0], SIGKILL).unwrap();
+            assert!(pool.map(|n: u32| n, 0..100).unwrap().into_iter().eq(0..100));
+        }
+        pool.close();
+        pool.join().unwrap();
+    };
+    // In a process of its own, since the server stays as long as its process.
+    let child = Process::spawn(in_a_process, ()).unwrap();
+    within(LIMIT, move || child.join().unwrap());
     oracle.finish();
 }

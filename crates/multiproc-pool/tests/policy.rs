@@ -208,10 +208,14 @@ fn a_pool_that_is_to_break_does_with_the_first_worker_lost() {
     // An idle death breaks nothing, but none is idle.
     kill(workers[1], SIGKILL).unwrap();
     let results = within(LIMIT, move || running.get_results().unwrap());
-    for result in results {
+    for (n, result) in results.into_iter().enumerate() {
         let error = result.unwrap_err();
         assert!(
-            matches!(error, TaskError::WorkerLost { pid, task: 1, .. } if pid == workers[1]),
+            matches!(
+                error,
+                TaskError::WorkerLost { pid, task: 1, started, .. }
+                    if pid == workers[1] && started == (n == 1)
+            ),
             "{error:?}"
         );
     }

@@ -70,7 +70,7 @@ impl Core {
             && self.settings.failure_mode == FailureMode::BreakAll
             && self.goes_on()
         {
-            self.give_up(&error);
+            self.give_up(&error.of_another());
             done = true;
         }
         done

@@ -107,4 +107,12 @@ impl Body {
             Body::Thread(thread) => thread.panic.get().cloned(),
         }
     }
+
+    /// What it wrote last to standard error, as far as that is kept.
+    pub(super) fn stderr_tail(&self) -> Vec<u8> {
+        match self {
+            Body::Process(process) => process.stderr_tail().unwrap_or_default(),
+            Body::Thread(_) => Vec::new(),
+        }
+    }
 }

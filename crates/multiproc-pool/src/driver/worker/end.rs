@@ -55,10 +55,14 @@ impl Worker {
             self.body.kill();
         }
         let panic = self.body.reported_panic();
+        let stderr = String::from_utf8_lossy(&self.body.stderr_tail())
+            .trim_end()
+            .to_string();
         End {
             pid: self.body.pid(),
             status: status.unwrap_or(ExitStatus::UNKNOWN),
             panic,
+            stderr,
             distrusted: self.distrusted,
             was_dismissed: self.dismissed,
             was_idle: self.retired == Some(Retired::Idle),
@@ -77,6 +81,8 @@ pub(in crate::driver) struct End {
     pid: u32,
     status: ExitStatus,
     panic: Option<Panic>,
+    /// What it wrote last to standard error, as far as that is kept.
+    stderr: String,
     distrusted: Option<String>,
     /// It was told to end.
     pub(in crate::driver) was_dismissed: bool,
@@ -109,7 +115,9 @@ impl End {
             pid: self.pid,
             status: self.status,
             task,
+            started: true,
             attempts,
+            stderr: self.stderr.clone(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use multiproc_process::Process;
+use multiproc_process::{Process, Stdio};
 use multiproc_shm::Lane;
 use multiproc_shm::ring::Assembler;
 use multiproc_sys::clock::Deadline;
@@ -113,6 +113,9 @@ fn process(settings: &Settings, name: String, setup: Setup) -> Result<Process, E
         .print_panics(false);
     if let Some(method) = settings.start_method {
         builder = builder.start_method(method);
+    }
+    if let Some(bytes) = settings.stderr_tail {
+        builder = builder.stderr(Stdio::captured_last(bytes));
     }
     for (resource, most) in &settings.limits {
         builder = builder.limit(*resource, *most);
