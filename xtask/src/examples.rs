@@ -17,7 +17,7 @@ mod tests;
 /// What an example printed, judged.
 type Expectation = fn(&str) -> Outcome;
 
-const EXPECTATIONS: [(&str, Expectation); 10] = [
+const EXPECTATIONS: [(&str, Expectation); 12] = [
     ("array_cubes", |text| {
         exactly(
             "[8, 27, 64, 125, 216, 343, 512, 729, 1000, 1331, 1728, 2197, 2744, 3375, 4096]\n",
@@ -27,6 +27,8 @@ const EXPECTATIONS: [(&str, Expectation); 10] = [
     ("crash_containment", crash_containment),
     ("mandelbrot", mandelbrot),
     ("monte_carlo_pi", monte_carlo_pi),
+    ("ping_pong", ping_pong),
+    ("pipeline", pipeline),
     ("pool_squares", |text| {
         exactly("[1, 4, 9, 16, 25, 36, 49, 64, 81]\n", text)
     }),
@@ -233,6 +235,44 @@ fn timeline(text: &str) -> Outcome {
         return Err("the files are not whole".to_owned());
     }
     Ok(())
+}
+
+/// A line for each transport, of times that do not fall from one percentile to the next.
+fn ping_pong(text: &str) -> Outcome {
+    let mut lines = text.lines().skip(2).peekable();
+    if lines.peek().is_none() {
+        return Err(format!("no line of times in {text:?}"));
+    }
+    for line in lines {
+        let times: Result<Vec<f64>, _> = line.split_whitespace().skip(1).map(str::parse).collect();
+        let is_sound = |times: &Vec<f64>| times.len() == 5 && times.is_sorted();
+        if !times.is_ok_and(|times| is_sound(&times)) {
+            return Err(format!("expected five times that do not fall in {line:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The reader waits long before the end, and every word that was found is counted.
+fn pipeline(text: &str) -> Outcome {
+    let numbers = |line: &str| -> Vec<u64> {
+        let fields = line.split(|c: char| !c.is_ascii_digit());
+        fields.filter_map(|field| field.parse().ok()).collect()
+    };
+    let line = |what: &str| text.lines().find(|line| line.contains(what)).map(numbers);
+    match (
+        line("the reader waits").as_deref(),
+        line("lines read").as_deref(),
+    ) {
+        (Some([waits]), Some([read, found, counted]))
+            if waits * 2 < *read && found == counted && *found > 0 =>
+        {
+            Ok(())
+        }
+        other => Err(format!(
+            "a reader that waits and equal counts were expected, got {other:?} in {text:?}"
+        )),
+    }
 }
 
 /// A line of totals, and ten lines of a word and its count that never grow.
