@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 use crate::policy::Policy;
+use crate::view::span::{self, Context};
 
 /// So many handles an argument or a result can have: what goes in one packet, so that it goes wholly or not.
 pub(crate) const MAX_HANDLES: usize = 253;
@@ -164,6 +165,8 @@ pub(crate) struct Job {
     pub(crate) wakers: Vec<Waker>,
     /// What is to be done with them.
     pub(crate) callback: Option<Callback>,
+    /// The span that it was made in, if there was one.
+    pub(crate) span: Option<Context>,
     /// Which call of the pool's it is: the first is 1.
     pub(crate) call: u64,
     /// Items that have an error.
@@ -194,6 +197,7 @@ impl Job {
             abandoned: false,
             wakers: Vec::new(),
             callback: None,
+            span: span::current(),
             call: 0,
             errors: 0,
         }

@@ -25,6 +25,17 @@
 //!   [`TaskError::RestartLimit`].
 //! - **Workers end with the program**, however it ends.
 //!
+//! # Seeing it
+//!
+//! [`Pool::stats`] tells how much is done and what each worker did, at no cost; [`MapTask::get_with_progress`] how far a map is,
+//! and with the feature `indicatif` as a bar (`get_with_bar`). A pool [built](Builder::timeline) with a timeline keeps
+//! which worker ran which task when: [`Pool::timeline`].
+//!
+//! With the feature `tracing`, a call that is made in a span of the crate `tracing` has each of its tasks run in a span `task` at
+//! level INFO, whose fields name that one: `parent_pid`, `parent_id`, `parent_name` and `parent_target`. No more than
+//! that crosses: neither the values of its fields nor the spans around it. A worker that is a process has
+//! no subscriber but what its [initializer](Builder::initializer) sets up.
+//!
 //! # Waiting inside a task
 //!
 //! A task runs in another process, which has no handle to the pool. It cannot wait for a task of the same

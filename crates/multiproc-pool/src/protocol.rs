@@ -8,6 +8,7 @@
 //! | [`DISCARD`] | ticket (4) | |
 //! | [`PREPARE`] | ticket (4), key (4), encoded state | |
 //! | [`FORGET`] | key (4) | |
+//! | [`SPAN`] | the encoded span of the calls whose tasks come next; nothing, if they have none | |
 //! | [`EXIT`] | nothing | |
 //! | - / [`TIRED`] | | nothing |
 //!
@@ -40,6 +41,8 @@ pub(crate) const DISCARD: u16 = 5;
 pub(crate) const PREPARE: u16 = 6;
 /// Down: no task will name that any more.
 pub(crate) const FORGET: u16 = 7;
+/// Down: the span in which the calls were made whose tasks come next.
+pub(crate) const SPAN: u16 = 8;
 
 /// Up: the worker can be sent tasks.
 pub(crate) const READY: u16 = 1;

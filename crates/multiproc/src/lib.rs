@@ -107,13 +107,14 @@
 //!
 //! # Features
 //!
-//! All but `ndarray` and `indicatif` are on by default; each works alone.
+//! All but `ndarray`, `indicatif` and `tracing` are on by default; each works alone.
 //!
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`], [`Executor`]; brings `process`.
 //! - `shm`: [`SharedArray`], [`Mutex`], and the locks, semaphores, events, conditions and barriers.
 //! - `ndarray`: the guards of shared arrays, and frozen arrays, as views of the crate `ndarray`.
 //! - `indicatif`: a progress bar for a map, `MapTask::get_with_bar`.
+//! - `tracing`: tasks run in spans that name the span their call was made in ([`pool`]).
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`], [`Queue`].
 //! - `connection`: [`Listener`], [`Client`], [`Connection`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,

@@ -4,12 +4,14 @@
 //! - [`timeline`]: which worker ran which task when, where the pool was built to keep that
 //! - [`progress`]: how far a call is
 //! - [`recorder`]: how that is kept, in memory that does not grow
+//! - [`span`]: the span of a call, in its tasks
 //! - [`describe`]: an encoded argument as text
 //! - [`trace`], [`svg`]: a timeline as a file
 
 mod describe;
 mod progress;
 pub(crate) mod recorder;
+pub(crate) mod span;
 mod stats;
 mod svg;
 mod timeline;

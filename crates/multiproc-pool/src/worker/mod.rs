@@ -29,6 +29,7 @@ use multiproc_wire::{Descriptor, Failure, Link};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{CALLER, READY, TIRED, WATCHER};
+use crate::view::span::Told;
 use asked::Asked;
 pub use asked::cancelled;
 pub(crate) use hook::Hook;
@@ -70,6 +71,7 @@ pub(crate) fn serve(mut setup: Setup) -> Result<(), Failure> {
             Order::Discard(ticket) => worker.discard(ticket)?,
             Order::Prepare { body, handles } => worker.prepare(&body, handles)?,
             Order::Forget(key) => state::forget(u32::from_le_bytes(key)),
+            Order::Span(body) => worker.span = Told::from_bytes(&body)?,
             Order::Task { body, tag } => {
                 worker.work(&body, tag)?;
                 worker.body = kept(body);
@@ -100,6 +102,8 @@ struct Worker {
     /// When the task began, where that is to be said; kept from when there was none.
     began: Option<u64>,
     asked: Asked,
+    /// Of the tasks that come next.
+    span: Told,
 }
 
 /// How often a worker looks how much memory it has in use, which takes ten microseconds.
@@ -142,6 +146,7 @@ impl Worker {
             max_memory: max_memory.map(|bytes| (bytes, Deadline::now())),
             began: stamped.then_some(0),
             asked,
+            span: Told::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use multiproc_wire::{Failure, Incoming, decode};
 use super::{Worker, ring_both, state};
 use crate::job::Handles;
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, TASK,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, SPAN, TASK,
 };
 
 pub(super) enum Order {
@@ -17,6 +17,7 @@ pub(super) enum Order {
     Discard([u8; 4]),
     Prepare { body: Vec<u8>, handles: bool },
     Forget([u8; 4]),
+    Span(Vec<u8>),
     Task { body: Vec<u8>, tag: u16 },
 }
 
@@ -45,13 +46,16 @@ impl Worker {
                     }
                     return Ok(Some(Order::Ping));
                 }
-                ANNOUNCE => {
+                SPAN | ANNOUNCE => {
                     let mut body = Vec::with_capacity(record.len());
                     record.append_to(&mut body);
                     if record.advance() {
                         ring_both(&self.bells);
                     }
-                    return Ok(Some(Order::Announce(body)));
+                    return Ok(Some(match tag {
+                        SPAN => Order::Span(body),
+                        _ => Order::Announce(body),
+                    }));
                 }
                 DISCARD => {
                     let mut ticket = [0; 4];

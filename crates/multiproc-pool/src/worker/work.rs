@@ -43,6 +43,7 @@ impl Worker {
         let mut result = std::mem::take(&mut self.result);
         result.clear();
         self.asked.begin(*ticket);
+        let span = self.span.enter();
         let (kind, handoffs) = match tag & CHUNK {
             0 => {
                 let (kind, handoff) = call(callable, argument, handles, &mut result)?;
@@ -53,6 +54,7 @@ impl Worker {
                 call_each(callable, argument, &mut result)?,
             ),
         };
+        drop(span);
         self.asked.end();
         self.answer(kind, *ticket, &result, handoffs)?;
         self.result = kept(result);

@@ -49,6 +49,10 @@ impl Core {
                 self.scheduler.full(seat);
                 continue;
             }
+            if !worker.told_of(job.span.as_ref()) {
+                self.scheduler.full(seat);
+                continue;
+            }
             match worker.push(job.function, function, job.state.as_ref(), &payload) {
                 Push::Sent(mark) => {
                     self.scheduler.sent(seat, task, mark);

@@ -24,6 +24,7 @@ use multiproc_shm::{Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
 
+use crate::view::span::Context;
 use body::Body;
 pub(super) use end::Corpse;
 pub(crate) use hearing::Heard;
@@ -69,6 +70,8 @@ pub(super) struct Worker {
     states: Vec<u32>,
     forgotten: Vec<u32>,
     next_ticket: u32,
+    /// The span that it was told of last.
+    span: Option<Context>,
     /// Until when it is to have begun.
     ready_by: Deadline,
     /// A task that was seen not to be started, and from when on that is too long.

@@ -10,8 +10,9 @@ use super::{Mark, Worker};
 use crate::error::TaskError;
 use crate::job::{Handles, MAX_BYTES, Payload, State};
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, TASK,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, SPAN, TASK,
 };
+use crate::view::span::Context;
 
 /// Whether a task was sent.
 pub(in crate::driver) enum Push {
@@ -76,6 +77,23 @@ impl Worker {
             }),
             Err(stop) => stop,
         }
+    }
+
+    /// Tells the worker in which span the call was made whose task comes next, if that is another than before. False
+    /// where there is no room for that.
+    pub(in crate::driver) fn told_of(&mut self, span: Option<&Context>) -> bool {
+        if self.span.as_ref() == span {
+            return true;
+        }
+        if self.partial.is_some() || self.is_leaving() {
+            return false;
+        }
+        let pushed = self.tasks.push(&[span.map_or(&[], |span| &span[..])], SPAN);
+        match pushed {
+            Ok(_) => self.span = span.cloned(),
+            Err(error) => drop(self.refused(error)),
+        }
+        pushed.is_ok()
     }
 
     /// Puts a message into the ring, or a first part of it, behind the next ticket, its handles going before.

@@ -76,6 +76,7 @@ impl Worker {
             states: Vec::new(),
             forgotten: Vec::new(),
             next_ticket: 0,
+            span: None,
             ready_by: Deadline::after(START_LIMIT),
             waiting: None,
             ready: false,
