@@ -86,12 +86,12 @@ mod imp {
 
     /// Nothing is told, and nothing entered.
     #[derive(Default)]
-    pub(crate) struct Told;
+    pub(crate) struct Told(());
 
     impl Told {
         #[expect(clippy::unnecessary_wraps, reason = "as with the feature")]
         pub(crate) fn from_bytes(_: &[u8]) -> Result<Told, multiproc_wire::DecodeError> {
-            Ok(Told)
+            Ok(Told(()))
         }
 
         #[expect(clippy::unused_self, reason = "as with the feature")]

@@ -43,18 +43,19 @@ impl Worker {
         let mut result = std::mem::take(&mut self.result);
         result.clear();
         self.asked.begin(*ticket);
-        let span = self.span.enter();
-        let (kind, handoffs) = match tag & CHUNK {
-            0 => {
-                let (kind, handoff) = call(callable, argument, handles, &mut result)?;
-                (kind, vec![handoff])
+        let (kind, handoffs) = {
+            let _in_span = self.span.enter();
+            match tag & CHUNK {
+                0 => {
+                    let (kind, handoff) = call(callable, argument, handles, &mut result)?;
+                    (kind, vec![handoff])
+                }
+                _ => (
+                    RETURNED | CHUNK,
+                    call_each(callable, argument, &mut result)?,
+                ),
             }
-            _ => (
-                RETURNED | CHUNK,
-                call_each(callable, argument, &mut result)?,
-            ),
         };
-        drop(span);
         self.asked.end();
         self.answer(kind, *ticket, &result, handoffs)?;
         self.result = kept(result);
