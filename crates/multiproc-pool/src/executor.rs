@@ -74,7 +74,8 @@ impl Executor {
     }
 
     /// Runs `function` on items as they are taken from an iterator, and gives the results in the order of the
-    /// items. How many are under way is its [window](Imap::window), Python's `buffersize`.
+    /// items. The first items are taken and sent at once, the others as results are asked for: how many are under way is its
+    /// [window](Imap::window), Python's `buffersize`. It may have a [timeout](Imap::timeout).
     #[doc(alias = "concurrent.futures.Executor.map")]
     pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<A, R, I::IntoIter>
     where
@@ -83,7 +84,7 @@ impl Executor {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.pool.imap(function, items)
+        self.pool.imap(function, items).begun()
     }
 
     /// Takes no more tasks, and finishes those there are; or, with `cancel_futures`, those that have begun, and the

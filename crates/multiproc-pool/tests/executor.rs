@@ -3,12 +3,15 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use common::{LIMIT, oracle, pid};
-use multiproc_pool::{Executor, Pool, ReturnWhen, Task, TaskError, Waitable, as_completed, wait};
+use multiproc_pool::{
+    Executor, FailureMode, Pool, ReturnWhen, Task, TaskError, Waitable, as_completed, wait,
+};
 use multiproc_shm::SharedValue;
 use multiproc_testkit::{forever, within};
 
@@ -255,6 +258,126 @@ fn one_worker_does_what_comes_one_after_the_other() {
         .map(|_| executor.submit(pid, ()).unwrap().get().unwrap())
         .collect();
     assert_eq!(pids.len(), 1);
+    finish(executor);
+    oracle.finish();
+}
+
+#[test]
+fn a_map_begins_at_once_and_no_further_ahead_than_its_window() {
+    let oracle = oracle();
+    let executor = Executor::new(1).unwrap();
+    let count = SharedValue::new(0_u32).unwrap();
+    let taken = Cell::new(0);
+    let items = std::iter::repeat_with(|| {
+        taken.set(taken.get() + 1);
+        count.clone()
+    });
+    let results = executor.map(|count: SharedValue<u32>| *count.lock().unwrap() += 1, items);
+    let begun = taken.get();
+    within(LIMIT, {
+        let count = count.clone();
+        move || {
+            while count.get().unwrap() == 0 {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let mut results = results.window(begun + 3);
+    assert_eq!(results.next(), Some(Ok(())));
+    assert_eq!(taken.get(), begun + 3);
+    drop(results);
+    drop(count);
+    finish(executor);
+    oracle.finish();
+}
+
+#[test]
+fn a_map_may_have_a_timeout_before_which_results_are_given() {
+    let oracle = oracle();
+    let executor = Executor::new(1).unwrap();
+    let gate = gate();
+    let maybe_pass = |gate: Option<Gate>| gate.map(pass).is_some();
+    let items = vec![None, Some(gate.clone()), None];
+    let mut results = executor.map(maybe_pass, items.clone()).timeout(LIMIT);
+    assert_eq!(results.next(), Some(Ok(false)));
+    let mut results = results.timeout(Duration::from_millis(5));
+    assert_eq!(results.next(), Some(Err(TaskError::NotReady)));
+    assert_eq!(results.next(), None);
+    drop(results);
+    let unordered = executor.pool().imap_unordered(maybe_pass, items);
+    let mut unordered = unordered.timeout(Duration::ZERO);
+    assert_eq!(unordered.next(), Some(Err(TaskError::NotReady)));
+    gate.set(1).unwrap();
+    drop((unordered, gate));
+    finish(executor);
+    oracle.finish();
+}
+
+#[test]
+fn callbacks_may_submit() {
+    fn chain(executor: &Arc<Executor>, left: u32, end: mpsc::Sender<u32>) {
+        let task = executor.submit(|n: u32| n - 1, left).unwrap();
+        let again = Arc::clone(executor);
+        let callback = move |left: Result<u32, TaskError>| match left.unwrap() {
+            0 => end.send(0).unwrap(),
+            left => chain(&again, left, end),
+        };
+        task.callback(callback).unwrap();
+    }
+    let oracle = oracle();
+    let executor = Arc::new(Executor::new(2).unwrap());
+    let (end, ended) = mpsc::channel();
+    chain(&executor, 100, end);
+    assert_eq!(ended.recv_timeout(LIMIT), Ok(0));
+    within(LIMIT, move || {
+        // The last callback may hold it still.
+        executor.shutdown(true, false).unwrap();
+        drop(executor);
+    });
+    oracle.finish();
+}
+
+#[test]
+fn workers_on_demand_are_as_many_as_are_needed() {
+    let oracle = oracle();
+    let pool = Pool::builder().workers(3).on_demand(true).build().unwrap();
+    let executor = Executor::from(pool);
+    for _ in 0..3 {
+        executor.submit(pid, ()).unwrap().get().unwrap();
+    }
+    assert_eq!(executor.pool().stats().workers_started, 1);
+    let gate = gate();
+    let blocked: Vec<_> = (0..45)
+        .map(|_| executor.submit(pass, gate.clone()).unwrap())
+        .collect();
+    gate.set(1).unwrap();
+    let all = wait(&blocked, ReturnWhen::AllCompleted, LIMIT);
+    assert_eq!(all.done.len(), 45);
+    assert!(executor.pool().stats().workers_started <= 3);
+    drop((blocked, gate));
+    finish(executor);
+    oracle.finish();
+}
+
+#[test]
+fn an_executor_may_break_as_pythons_does() {
+    let oracle = oracle();
+    let pool = Pool::builder()
+        .workers(2)
+        .failure_mode(FailureMode::BreakAll)
+        .build()
+        .unwrap();
+    let executor = Executor::from(pool);
+    let waits = executor.submit(|()| -> () { forever() }, ()).unwrap();
+    let dies = executor
+        .submit(|()| -> () { std::process::abort() }, ())
+        .unwrap();
+    for task in [dies, waits] {
+        let broken = within(LIMIT, move || task.get().unwrap_err());
+        assert!(matches!(broken, TaskError::WorkerLost { .. }), "{broken}");
+    }
+    let refused = executor.submit(|n: u8| n, 1).unwrap_err();
+    assert!(matches!(refused, TaskError::WorkerLost { .. }), "{refused}");
     finish(executor);
     oracle.finish();
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::Fuse;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use multiproc_process::function::Function;
 use multiproc_sys::clock::Deadline;
@@ -29,6 +30,9 @@ pub struct Imap<A, R, I: Iterator> {
     ordered: bool,
     /// In the order of their items.
     pending: VecDeque<Pending<R>>,
+    /// Results are waited for until then; then it is over.
+    deadline: Deadline,
+    over: bool,
     argument: PhantomData<fn(A)>,
 }
 
@@ -103,6 +107,8 @@ impl<A, R, I: Iterator> Imap<A, R, I> {
             window,
             ordered,
             pending,
+            deadline: Deadline::NEVER,
+            over: false,
             argument,
         }
     }
@@ -111,6 +117,25 @@ impl<A, R, I: Iterator> Imap<A, R, I> {
     /// nothing else is asked.
     pub fn window(mut self, items: usize) -> Imap<A, R, I> {
         self.window = items.max(1);
+        self
+    }
+
+    /// Gives results for no longer than this from now. The next after that is [`TaskError::NotReady`] and the last, and what
+    /// was not started never is once this is dropped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use multiproc_pool::{Pool, TaskError};
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let mut endless = pool.imap(|n: u64| n, 0..).timeout(Duration::from_millis(50));
+    /// let last = endless.by_ref().find(Result::is_err);
+    /// assert_eq!(last, Some(Err(TaskError::NotReady)));
+    /// assert_eq!(endless.next(), None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn timeout(mut self, timeout: Duration) -> Imap<A, R, I> {
+        self.deadline = Deadline::after(timeout);
         self
     }
 }
@@ -122,6 +147,12 @@ where
     I: Iterator,
     I::Item: Argument<A>,
 {
+    /// Takes items and sends them, as many as the window allows, before results are asked for.
+    pub(crate) fn begun(mut self) -> Imap<A, R, I> {
+        self.fill();
+        self
+    }
+
     fn fill(&mut self) {
         while self.pending.len() < self.window {
             let Some(item) = self.items.next() else {
@@ -141,26 +172,27 @@ where
         }
     }
 
-    /// The place of a pending item that has a result.
-    fn ready(&self) -> usize {
-        if self.ordered {
-            return 0;
-        }
+    /// The place of a pending item that has a result; `None` once the time is over.
+    fn ready(&self) -> Option<usize> {
+        let count = if self.ordered { 1 } else { self.pending.len() };
         let ids: Vec<_> = self
             .pending
             .iter()
+            .take(count)
             .map(|pending| match pending {
                 Pending::Sent(task) => task.id(),
                 Pending::Failed(_) => None,
             })
             .collect();
-        let mut found = 0;
-        let (core, _) = self.pool.driver().wait(Deadline::NEVER, |core| {
-            let done = ids
+        if self.deadline.has_passed() {
+            return None;
+        }
+        let mut found = None;
+        let (core, _) = self.pool.driver().wait(self.deadline, |core| {
+            found = ids
                 .iter()
                 .position(|id| id.is_none_or(|id| core.is_done(id)));
-            found = done.unwrap_or_default();
-            done.is_some()
+            found.is_some()
         });
         drop(core);
         found
@@ -177,11 +209,17 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
         self.fill();
         if self.pending.is_empty() {
             return None;
         }
-        let ready = self.ready();
+        let Some(ready) = self.ready() else {
+            self.over = true;
+            return Some(Err(TaskError::NotReady));
+        };
         Some(match self.pending.remove(ready)? {
             Pending::Sent(task) => task.get(),
             Pending::Failed(error) => Err(error),
