@@ -169,7 +169,7 @@ impl Socket {
         Ok(Received::Message(handles))
     }
 
-    fn send_packet(
+    pub(super) fn send_packet(
         &self,
         parts: &[IoSlice<'_>],
         handles: &[BorrowedFd<'_>],
@@ -209,7 +209,7 @@ impl Socket {
     }
 
     /// The length of the packet, 0 at the end; `None` at the deadline.
-    fn receive_packet(
+    pub(super) fn receive_packet(
         &self,
         buffer: &mut [MaybeUninit<u8>],
         handles: &mut Vec<OwnedFd>,

@@ -8,4 +8,5 @@ cfg_select! {
     target_os = "linux" => { mod sockets; use sockets as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/stream/mod.rs says what one must supply"); }
 }
+pub(crate) use imp::local_address;
 pub use imp::{Acceptor, HANDLES_A_SEND, MAX_PATH, Stream, User, owner_only};

@@ -362,7 +362,7 @@ fn limit_sending(socket: &OwnedFd, deadline: Deadline) -> io::Result<()> {
     .map(drop)
 }
 
-fn local_address(path: &Path) -> io::Result<(libc::sockaddr_un, libc::socklen_t)> {
+pub(crate) fn local_address(path: &Path) -> io::Result<(libc::sockaddr_un, libc::socklen_t)> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.is_empty() || bytes.len() > MAX_PATH || bytes.contains(&0) {
         return Err(io::Error::new(
