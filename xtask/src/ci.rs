@@ -19,6 +19,19 @@ pub(crate) fn run(steps: &mut Steps) {
             "warnings",
         ]))
     });
+    steps.run("clippy, feature ipc", || {
+        run_command(&mut cargo(&[
+            "clippy",
+            "--package",
+            "multiproc-channel",
+            "--features",
+            "ipc",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    });
     steps.run("doc", || {
         run_command(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     });

@@ -8,6 +8,20 @@ pub(crate) fn run(steps: &mut Steps) {
     steps.run("cargo test", || {
         run_command(&mut cargo(&["test", "--workspace", "--no-fail-fast"]))
     });
+    // What nobody compiles unasked.
+    steps.run("cargo test, feature ipc", || {
+        run_command(&mut cargo(&[
+            "test",
+            "--package",
+            "multiproc-channel",
+            "--features",
+            "ipc",
+            "--test",
+            "conformance",
+            "--test",
+            "ipc",
+        ]))
+    });
     if has_tool("nextest") {
         steps.run("nextest", || {
             run_command(&mut cargo(&[

@@ -40,6 +40,11 @@
 //! A [`Transport`] carries messages as bytes and handles; all of them meet one contract (`src/transport.rs`).
 //! Over [`Transport::Ring`], [`multiproc_shm::ring`] carries the bytes. What surrounds it, and what each death leaves behind, is in
 //! `src/ring/README.md`; how queues work, in `src/queue/README.md`.
+//!
+//! # Features
+//!
+//! - `ipc`: `Transport::Ipc`, which carries messages over ipc-channel, and `ipc::Carried`, in which ipc-channel's own
+//!   ends travel inside messages. Off unless asked for.
 
 mod builder;
 mod channel;
@@ -50,6 +55,8 @@ mod future;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod id;
+#[cfg(feature = "ipc")]
+pub mod ipc;
 mod iter;
 mod line;
 mod peer;

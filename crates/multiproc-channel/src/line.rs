@@ -118,6 +118,12 @@ impl Line {
         }
     }
 
+    /// For waiting: readable when there is something to hear.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.as_handle()
+    }
+
     /// The same end as a handle of its own, to be sent.
     pub(crate) fn duplicate(&self) -> io::Result<OwnedHandle> {
         self.0.as_handle().try_clone_to_owned()

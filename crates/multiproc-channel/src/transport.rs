@@ -13,6 +13,8 @@ use multiproc_sys::wait::Watch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ChannelError, Stop};
+#[cfg(feature = "ipc")]
+use crate::ipc;
 use crate::ring;
 
 /// What carries a channel's messages.
@@ -22,6 +24,11 @@ pub enum Transport {
     /// A ring in shared memory: no system call while both sides keep up.
     #[default]
     Ring,
+    /// An `ipc-channel`: two system calls and a buffer of 200 KiB a message, and a folder in the temporary directory
+    /// for a moment at each start and arrival. Holds what its socket holds, whatever capacity is asked for; cannot be
+    /// bounded in messages. Needs the feature `ipc`.
+    #[cfg(feature = "ipc")]
+    Ipc,
 }
 
 /// What a channel is to be like.
@@ -116,18 +123,24 @@ pub(crate) trait Received {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Tx {
     Ring(ring::Tx),
+    #[cfg(feature = "ipc")]
+    Ipc(ipc::Tx),
 }
 
 /// The receiving end over any transport.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Rx {
     Ring(ring::Rx),
+    #[cfg(feature = "ipc")]
+    Ipc(ipc::Rx),
 }
 
 /// A message over any transport.
 #[derive(Debug)]
 pub(crate) enum Message {
     Ring(ring::Message),
+    #[cfg(feature = "ipc")]
+    Ipc(ipc::Message),
 }
 
 /// Both ends of a new channel.
@@ -136,6 +149,11 @@ pub(crate) fn create(settings: &Settings) -> io::Result<(Tx, Rx)> {
         Transport::Ring => {
             let (tx, rx) = ring::create(settings)?;
             Ok((Tx::Ring(tx), Rx::Ring(rx)))
+        }
+        #[cfg(feature = "ipc")]
+        Transport::Ipc => {
+            let (tx, rx) = ipc::create(settings)?;
+            Ok((Tx::Ipc(tx), Rx::Ipc(rx)))
         }
     }
 }
@@ -150,6 +168,8 @@ impl Outlet for Tx {
     ) -> Result<(), Stop> {
         match self {
             Tx::Ring(tx) => tx.send(message, handles, until),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(tx) => tx.send(message, handles, until),
         }
     }
 }
@@ -161,6 +181,8 @@ impl Inlet for Rx {
     fn receive(&self, until: Option<Deadline>) -> Result<Message, Stop> {
         match self {
             Rx::Ring(rx) => rx.receive(until).map(Message::Ring),
+            #[cfg(feature = "ipc")]
+            Rx::Ipc(rx) => rx.receive(until).map(Message::Ipc),
         }
     }
 
@@ -168,36 +190,51 @@ impl Inlet for Rx {
     fn give_back(&self, message: Message) {
         match (self, message) {
             (Rx::Ring(rx), Message::Ring(message)) => rx.give_back(message),
+            #[cfg(feature = "ipc")]
+            (Rx::Ipc(rx), Message::Ipc(message)) => rx.give_back(message),
+            // A message of another channel has no buffer of this one's.
+            #[cfg(feature = "ipc")]
+            _ => {}
         }
     }
 
     fn len(&self) -> Result<usize, ChannelError> {
         match self {
             Rx::Ring(rx) => rx.len(),
+            #[cfg(feature = "ipc")]
+            Rx::Ipc(rx) => rx.len(),
         }
     }
 
     fn is_ready(&self) -> bool {
         match self {
             Rx::Ring(rx) => rx.is_ready(),
+            #[cfg(feature = "ipc")]
+            Rx::Ipc(rx) => rx.is_ready(),
         }
     }
 
     fn watch(&self) -> io::Result<Watch<'_>> {
         match self {
             Rx::Ring(rx) => rx.watch(),
+            #[cfg(feature = "ipc")]
+            Rx::Ipc(rx) => rx.watch(),
         }
     }
 
     fn unwatch(&self) {
         match self {
             Rx::Ring(rx) => rx.unwatch(),
+            #[cfg(feature = "ipc")]
+            Rx::Ipc(rx) => rx.unwatch(),
         }
     }
 
     fn close(&self) -> Result<(), ChannelError> {
         match self {
             Rx::Ring(rx) => rx.close(),
+            #[cfg(feature = "ipc")]
+            Rx::Ipc(rx) => rx.close(),
         }
     }
 }
@@ -207,6 +244,8 @@ impl Received for Message {
     fn bytes(&self) -> &[u8] {
         match self {
             Message::Ring(message) => message.bytes(),
+            #[cfg(feature = "ipc")]
+            Message::Ipc(message) => message.bytes(),
         }
     }
 
@@ -214,6 +253,8 @@ impl Received for Message {
     fn take_handles(&mut self) -> Vec<Arc<OwnedHandle>> {
         match self {
             Message::Ring(message) => message.take_handles(),
+            #[cfg(feature = "ipc")]
+            Message::Ipc(message) => message.take_handles(),
         }
     }
 }

@@ -353,7 +353,8 @@ fn a_duplex_end_that_has_moved_says_so_and_keeps_nobody_waiting(over: Transport)
 
 /// Each test over each transport.
 macro_rules! conformance {
-    ($($name:ident = $transport:ident),* : $tests:tt) => {$(
+    ($($(#[$when:meta])? $name:ident = $transport:ident),* : $tests:tt) => {$(
+        $(#[$when])?
         mod $name {
             conformance! { @ $transport $tests }
         }
@@ -366,7 +367,7 @@ macro_rules! conformance {
     )*};
 }
 
-conformance!(ring = Ring: [
+conformance!(ring = Ring, #[cfg(feature = "ipc")] ipc = Ipc: [
     what_is_there_is_counted,
     a_closed_channel_gives_what_was_sent_and_then_the_end,
     closing_while_others_send_loses_nothing_that_was_sent,

@@ -12,7 +12,7 @@ mod glance;
 mod known;
 mod receiver;
 mod sender;
-mod shared;
+pub(crate) mod shared;
 mod travel;
 
 use std::io;

@@ -43,21 +43,21 @@ const NO_MORE: u32 = 2;
 
 /// The memory of one channel, mapped.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     block: Block,
     capacity: usize,
 }
 
 /// The right to be the producer, until dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     _guard: LockGuard<'a>,
     /// The one before was killed in the middle.
-    pub(super) inherited: bool,
+    pub(crate) inherited: bool,
 }
 
 impl Shared {
-    pub(super) fn create(capacity: usize) -> io::Result<Shared> {
+    pub(crate) fn create(capacity: usize) -> io::Result<Shared> {
         let invalid = |error: Corrupt| {
             let why = format!("a channel cannot hold {capacity} bytes: {error}");
             io::Error::new(io::ErrorKind::InvalidInput, why)
@@ -77,7 +77,7 @@ impl Shared {
     }
 
     /// For memory that was received, with the capacity that it is said to have.
-    pub(super) fn open(block: Block, capacity: usize) -> io::Result<Shared> {
+    pub(crate) fn open(block: Block, capacity: usize) -> io::Result<Shared> {
         let fits =
             capacity <= ring::MAX_CAPACITY && block.len() == RING + ring::bytes_needed(capacity);
         if !fits {
@@ -87,18 +87,18 @@ impl Shared {
         Ok(Shared { block, capacity })
     }
 
-    pub(super) fn block(&self) -> &Block {
+    pub(crate) fn block(&self) -> &Block {
         &self.block
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
     /// The right to be the producer. `None` where somebody else has it until the deadline; without a
     /// deadline, now.
     #[inline]
-    pub(super) fn turn(&self, until: Option<Deadline>) -> Option<Turn<'_>> {
+    pub(crate) fn turn(&self, until: Option<Deadline>) -> Option<Turn<'_>> {
         // An uncontended lock is taken whatever the deadline.
         let until = until.unwrap_or_else(Deadline::now);
         // SAFETY: the guard borrows `self`, which keeps the memory mapped, and is never leaked.
@@ -121,7 +121,7 @@ impl Shared {
 
     /// The producer's end, going on behind what was published.
     #[inline]
-    pub(super) fn producer<'a>(
+    pub(crate) fn producer<'a>(
         &'a self,
         _turn: &'a Turn<'_>,
     ) -> Result<Producer<&'a Block>, Corrupt> {
@@ -134,33 +134,33 @@ impl Shared {
     ///
     /// # Safety
     /// No other consumer of this channel is in use.
-    pub(super) unsafe fn consumer(&self) -> Result<Consumer<Block>, Corrupt> {
+    pub(crate) unsafe fn consumer(&self) -> Result<Consumer<Block>, Corrupt> {
         // SAFETY: the ring lies in the block, which the end keeps; the rest is vouched for.
         unsafe { Consumer::new(self.block.clone(), self.ring(), self.capacity) }
     }
 
     /// Whether nothing more is to be sent. A receiver that was killed did not say so.
     #[inline]
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         // Acquire: a sender that finds it open has the lock, and who closes looks at that after this word.
         self.word(CLOSED).load(Ordering::Acquire) != 0
     }
 
     /// The receiver takes what is there and nothing more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.word(CLOSED).fetch_or(NO_MORE, Ordering::SeqCst);
         self.tell();
     }
 
     /// The receiver is dropped.
-    pub(super) fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.word(CLOSED).fetch_or(GONE, Ordering::SeqCst);
         self.word(RECEIVER).store(0, Ordering::Relaxed);
         self.tell();
     }
 
     /// What sleepers watch besides what they wait for: it changes when somebody leaves in good order.
-    pub(super) fn left(&self) -> &AtomicU32 {
+    pub(crate) fn left(&self) -> &AtomicU32 {
         self.word(LEFT)
     }
 
@@ -172,13 +172,13 @@ impl Shared {
 
     /// How many messages were sent, by who has the turn.
     #[inline]
-    pub(super) fn sent(&self) -> &AtomicU64 {
+    pub(crate) fn sent(&self) -> &AtomicU64 {
         self.count(SENT)
     }
 
     /// Says before a message's end is published that publishing it to `tail` makes `sent` messages.
     #[inline]
-    pub(super) fn intend(&self, tail: u64, sent: u64) {
+    pub(crate) fn intend(&self, tail: u64, sent: u64) {
         // Relaxed, here and below: ordered by the lock, or by the kernel's mark of its holder's death.
         self.count(NEXT_TAIL).store(tail, Ordering::Relaxed);
         self.count(NEXT_SENT).store(sent, Ordering::Relaxed);
@@ -186,7 +186,7 @@ impl Shared {
 
     /// After the death of one who had the turn: counts the message that it published, if it did not come to
     /// count it.
-    pub(super) fn recount(&self, published: u64) {
+    pub(crate) fn recount(&self, published: u64) {
         if self.count(NEXT_TAIL).load(Ordering::Relaxed) == published {
             let sent = self.count(NEXT_SENT).load(Ordering::Relaxed);
             self.sent().store(sent, Ordering::Relaxed);
@@ -195,18 +195,18 @@ impl Shared {
 
     /// How many messages were taken, by the receiver.
     #[inline]
-    pub(super) fn taken(&self) -> &AtomicU64 {
+    pub(crate) fn taken(&self) -> &AtomicU64 {
         self.count(TAKEN)
     }
 
     /// How many messages are there. What others write wildly makes it wrong, and nothing else.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         let taken = self.taken().load(Ordering::Acquire);
         self.sent().load(Ordering::Acquire).saturating_sub(taken)
     }
 
     /// Notes that this process sends, and where it noted that, if there was a place.
-    pub(super) fn enter(&self) -> Option<usize> {
+    pub(crate) fn enter(&self) -> Option<usize> {
         let me = std::process::id();
         let free = |slot: &usize| {
             self.word(SENDERS + slot * size_of::<u32>())
@@ -217,7 +217,7 @@ impl Shared {
     }
 
     /// The process sends no more.
-    pub(super) fn leave(&self, slot: Option<usize>) {
+    pub(crate) fn leave(&self, slot: Option<usize>) {
         if let Some(slot) = slot {
             let word = self.word(SENDERS + slot * size_of::<u32>());
             word.store(0, Ordering::Relaxed);
@@ -226,7 +226,7 @@ impl Shared {
     }
 
     /// Whether some process is known that sends, or may have died sending.
-    pub(super) fn has_senders(&self) -> bool {
+    pub(crate) fn has_senders(&self) -> bool {
         self.senders().any(|pid| pid != 0)
     }
 
@@ -238,18 +238,18 @@ impl Shared {
     }
 
     /// Notes that this process receives.
-    pub(super) fn receive_here(&self) {
+    pub(crate) fn receive_here(&self) {
         self.word(RECEIVER)
             .store(std::process::id(), Ordering::Relaxed);
     }
 
     /// How the senders have ended, now that they have.
-    pub(super) fn end_of_senders(&self) -> PeerEnd {
+    pub(crate) fn end_of_senders(&self) -> PeerEnd {
         how_it_ended(self.senders().find(|pid| *pid != 0).unwrap_or(0))
     }
 
     /// How the receiver has ended, now that it has.
-    pub(super) fn end_of_receiver(&self) -> PeerEnd {
+    pub(crate) fn end_of_receiver(&self) -> PeerEnd {
         how_it_ended(self.word(RECEIVER).load(Ordering::Relaxed))
     }
 
