@@ -107,7 +107,7 @@
 //!
 //! # Features
 //!
-//! All but `ndarray`, `indicatif` and `tracing` are on by default; each works alone.
+//! All but `ndarray`, `indicatif`, `tracing` and `ipc` are on by default; each works alone.
 //!
 //! - `process`: [`Process`].
 //! - `pool`: [`Pool`], [`Executor`]; brings `process`.
@@ -116,6 +116,7 @@
 //! - `indicatif`: a progress bar for a map, `MapTask::get_with_bar`.
 //! - `tracing`: tasks run in spans that name the span their call was made in ([`pool`]).
 //! - `channel`: [`channel()`], [`Sender`], [`Receiver`], [`duplex`], [`Queue`].
+//! - `ipc`: channels over ipc-channel, and its ends inside messages; see `channel::ipc`.
 //! - `connection`: [`Listener`], [`Client`], [`Connection`].
 //! - `auto-init`: the hook before `main`. Without it a program calls [`init`] first in `main`; forgotten,
 //!   every start is an error that says so.
