@@ -109,8 +109,8 @@ fn fingerprint<A: 'static, R: 'static>() -> u64 {
 pub enum Outcome {
     /// It returned, and its result is encoded.
     Returned,
-    /// It panicked.
-    Panicked(Panic),
+    /// It panicked. Boxed, since an outcome is moved for every call, and a panic is rare and large.
+    Panicked(Box<Panic>),
     /// Its argument could not be decoded; it was not called.
     ArgumentsLost(String),
     /// It returned, but its result cannot be encoded.

@@ -25,7 +25,7 @@ thread_local! {
 }
 
 /// Runs `run`; a panic in it is an error.
-pub(crate) fn catch<R>(report: Report, run: impl FnOnce() -> R) -> Result<R, Panic> {
+pub(crate) fn catch<R>(report: Report, run: impl FnOnce() -> R) -> Result<R, Box<Panic>> {
     /// A call inside a call has its own report, and gives the outer one back.
     struct Restore(Option<Report>);
     impl Drop for Restore {
@@ -40,11 +40,11 @@ pub(crate) fn catch<R>(report: Report, run: impl FnOnce() -> R) -> Result<R, Pan
         // What was seen last may be a panic that `run` has caught itself.
         let seen = SEEN.take().filter(|seen| seen.message == message);
         // A panic without a hook: `resume_unwind`, or a hook set after ours.
-        seen.unwrap_or(Panic {
+        Box::new(seen.unwrap_or(Panic {
             message,
             location: None,
             backtrace: None,
-        })
+        }))
     })
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_panic_that_was_caught_inside_is_not_taken_for_another() {
-        let panic: Result<(), Panic> = catch(Report::Quiet, || {
+        let panic: Result<(), Box<Panic>> = catch(Report::Quiet, || {
             let _inner = panic::catch_unwind(|| panic!("caught inside"));
             panic::resume_unwind(Box::new("the real one"))
         });
