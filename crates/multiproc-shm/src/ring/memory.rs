@@ -147,10 +147,7 @@ impl<M> Memory<M> {
         debug_assert!(self.offset(position) + bytes.len() <= self.capacity);
         // SAFETY: the bytes fit into the data as the caller vouches, and are nobody else's; a slice
         // of ours does not overlap them.
-        unsafe {
-            self.at(position)
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-        };
+        unsafe { copy(bytes.as_ptr(), self.at(position), bytes.len()) };
     }
 
     /// Copies `len` bytes at `position` to `destination`.
@@ -161,6 +158,40 @@ impl<M> Memory<M> {
         debug_assert!(self.offset(position) + len <= self.capacity);
         // SAFETY: inside the data, and room at the destination, as the caller vouches; private memory
         // does not overlap the ring.
-        unsafe { destination.copy_from_nonoverlapping(self.at(position), len) };
+        unsafe { copy(self.at(position), destination, len) };
     }
+}
+
+/// Copies `len` bytes. Short ones, which are what most records are, without a call: as their first and their last
+/// word, which may overlap.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`].
+#[inline]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    match len {
+        // SAFETY: two times 8 bytes, of which the first begin and the last end with the range.
+        8..=16 => unsafe { copy_ends::<8>(from, to, len) },
+        // SAFETY: as above, with 4 bytes.
+        4..=7 => unsafe { copy_ends::<4>(from, to, len) },
+        // SAFETY: the caller's obligations.
+        _ => unsafe { to.copy_from_nonoverlapping(from, len) },
+    }
+}
+
+/// Copies the first `N` bytes and the last `N` of `len`.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`], and `len` is between `N` and twice that.
+#[inline]
+unsafe fn copy_ends<const N: usize>(from: *const u8, to: *mut u8, len: usize) {
+    let last = len - N;
+    // SAFETY: `len` bytes from there can be read, and any bytes are an array of bytes.
+    let first_bytes = unsafe { from.cast::<[u8; N]>().read() };
+    // SAFETY: as above; the last `N` of them.
+    let last_bytes = unsafe { from.wrapping_add(last).cast::<[u8; N]>().read() };
+    // SAFETY: `len` bytes from there can be written.
+    unsafe { to.cast::<[u8; N]>().write(first_bytes) };
+    // SAFETY: as above; the last `N` of them.
+    unsafe { to.wrapping_add(last).cast::<[u8; N]>().write(last_bytes) };
 }

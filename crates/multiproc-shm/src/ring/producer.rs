@@ -191,6 +191,19 @@ impl<M> Producer<M> {
         self.published
     }
 
+    /// Shows the consumer what was pushed, without asking whether it sleeps: for what it need not hear of at once, and for
+    /// several of which it is told together. Whoever waits for that is then woken by what passes a sequentially consistent fence
+    /// afterwards: the next [`Producer::publish`] of something, or a [`bell`](crate::Bells::ring).
+    #[inline]
+    pub fn publish_quietly(&mut self) {
+        if self.published != self.tail {
+            // Release: as in `publish`.
+            let tail = &self.memory.header().forward.tail;
+            tail.store(self.tail, Ordering::Release);
+            self.published = self.tail;
+        }
+    }
+
     /// Takes a record back, and with it the rest of the message that it begins: the consumer passes
     /// over them. `false` where the consumer was faster, or it was taken back before.
     pub fn revoke(&self, position: Position) -> bool {

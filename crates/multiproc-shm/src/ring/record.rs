@@ -80,14 +80,23 @@ impl<'ring, M> Record<'ring, M> {
     /// Appends the payload to `buffer`.
     #[inline]
     pub fn append_to(&self, buffer: &mut Vec<u8>) {
-        let len = self.len();
+        self.append_behind(0, buffer);
+    }
+
+    /// Appends the payload to `buffer`, but for its first `skipped` bytes, of which there may be fewer.
+    #[inline]
+    pub fn append_behind(&self, skipped: usize, buffer: &mut Vec<u8>) {
+        let skipped = skipped.min(self.len());
+        let len = self.len() - skipped;
         buffer.reserve(len);
         let room = buffer.spare_capacity_mut();
-        // SAFETY: `len` bytes lie before the end of the lap (`Consumer::check_length`), and `reserve` made room.
+        // SAFETY: the payload's bytes lie before the end of the lap (`Consumer::check_length`), and `reserve` made room.
         unsafe {
-            self.consumer
-                .memory()
-                .read(self.payload(), room.as_mut_ptr().cast(), len)
+            self.consumer.memory().read(
+                self.payload() + skipped as u64,
+                room.as_mut_ptr().cast(),
+                len,
+            )
         };
         // SAFETY: the bytes were just written.
         unsafe { buffer.set_len(buffer.len() + len) };
