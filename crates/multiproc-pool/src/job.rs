@@ -311,6 +311,27 @@ impl Job {
         self.settle(item, Settled::Returned { start, end });
     }
 
+    /// As [`returned`](Self::returned), where `append` may find that it is not so, and append nothing.
+    #[inline]
+    pub(crate) fn returned_if(
+        &mut self,
+        item: usize,
+        append: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> bool {
+        let start = self.results.len();
+        if !append(&mut self.results) {
+            return false;
+        }
+        let end = self.results.len();
+        self.settle(item, Settled::Returned { start, end });
+        true
+    }
+
+    /// Whether a task is one item.
+    pub(crate) fn is_single(&self) -> bool {
+        self.chunk == 1
+    }
+
     pub(crate) fn failed(&mut self, item: usize, error: TaskError) {
         self.errors += 1;
         self.settle(item, Settled::Failed(Box::new(error)));

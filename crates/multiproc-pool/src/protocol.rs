@@ -60,6 +60,9 @@ pub(crate) const TIRED: u16 = 6;
 
 /// In the tag: handles come over the link.
 pub(crate) const HANDLES: u16 = 1 << 8;
+/// In the tag, down: a further task of the job that the one before is of. Nobody waits for that one's answer
+/// alone, so the worker need not have told of it before it begins with this.
+pub(crate) const FOLLOWS: u16 = 1 << 10;
 /// In the tag: a task of several items, or its answer.
 pub(crate) const CHUNK: u16 = 1 << 9;
 

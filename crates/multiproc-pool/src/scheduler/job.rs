@@ -111,6 +111,20 @@ impl Job {
         self.next().is_some()
     }
 
+    /// How many items from the one to send next on were never sent and follow each other.
+    pub(super) fn following(&self, item: usize) -> usize {
+        match item == self.fresh && self.back.is_empty() {
+            true => self.items - self.fresh,
+            false => 1,
+        }
+    }
+
+    /// So many items that were never sent were; whether there are more.
+    pub(super) fn sent_fresh(&mut self, items: usize) -> bool {
+        self.fresh += items;
+        self.next().is_some()
+    }
+
     /// An item came back; whether it is the only one to send.
     pub(super) fn give_back(&mut self, item: usize) -> bool {
         if self.forgotten {

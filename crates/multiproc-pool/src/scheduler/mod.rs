@@ -265,8 +265,63 @@ impl<M: Copy> Scheduler<M> {
             return;
         };
         let more = job.sent();
-        // Long tasks, which have a short window, give way after each.
-        let quantum = (job.window() / 2).clamp(1, QUANTUM);
+        self.take_turn(task.job, more);
+    }
+
+    /// How many tasks, from the one that [`next`](Self::next) named on, may go to that worker at once, since they follow
+    /// each other in their job and nobody is to be served before: 1 to a worker that has nothing, which is not
+    /// to wait for more, and while another has nothing.
+    pub(crate) fn run(&self, worker: usize, task: TaskId) -> usize {
+        let has = self.workers[worker].has.len();
+        let Some(job) = self.job(task.job).filter(|_| self.owned == 0 && has > 0) else {
+            return 1;
+        };
+        let turns = match self.queue.len() {
+            1 => usize::MAX,
+            _ => Self::quantum(job).saturating_sub(self.turn),
+        };
+        let room = job.window().saturating_sub(has);
+        job.following(task.item).min(room).min(turns).max(1)
+    }
+
+    /// So many tasks of a job that are sent before the next has its turn. Long ones, which have a short window, give way
+    /// after each.
+    fn quantum(job: &Job) -> usize {
+        (job.window() / 2).clamp(1, QUANTUM)
+    }
+
+    /// Tasks of a [`run`](Self::run) are with their worker, in order: those after the first, which was
+    /// [`sent`](Self::sent).
+    pub(crate) fn sent_more(
+        &mut self,
+        worker: usize,
+        first: TaskId,
+        marks: impl IntoIterator<Item = M>,
+    ) {
+        let has = &mut self.workers[worker].has;
+        let before = has.len();
+        let tasks = (first.item + 1..).map(|item| TaskId { item, ..first });
+        has.extend(
+            marks
+                .into_iter()
+                .zip(tasks)
+                .map(|(mark, task)| Sent { task, mark }),
+        );
+        let count = has.len() - before;
+        if count == 0 {
+            return;
+        }
+        let Some(job) = self.job_mut(first.job) else {
+            return;
+        };
+        let more = job.sent_fresh(count);
+        self.turn += count - 1;
+        self.take_turn(first.job, more);
+    }
+
+    /// The first job has sent one more task; whether it has others.
+    fn take_turn(&mut self, id: JobId, more: bool) {
+        let quantum = self.job(id).map_or(1, Self::quantum);
         self.turn += 1;
         if !more {
             self.queue.pop_front();

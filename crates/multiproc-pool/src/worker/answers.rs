@@ -7,7 +7,7 @@ use multiproc_wire::{Failure, Frame, Handoff};
 
 use super::{Worker, ring_both};
 use crate::job::{Handles, MAX_BYTES, MAX_HANDLES};
-use crate::protocol::{CALLER, HANDLES, HANDLES_FRAME, RESULT_LOST};
+use crate::protocol::{CALLER, HANDLES, HANDLES_FRAME, RESULT_LOST, RETURNED};
 use crate::view::recorder::Stamps;
 
 impl Worker {
@@ -27,7 +27,7 @@ impl Worker {
             return self.put(RESULT_LOST, &ticket, why.as_bytes());
         }
         if handoffs.iter().all(Handoff::is_empty) {
-            return self.put(kind, &ticket, result);
+            return self.put_quietly(kind, &ticket, result);
         }
         let mut tag = kind;
         let handles: Handles = handoffs
@@ -55,6 +55,28 @@ impl Worker {
         self.put(tag, &ticket, result)?;
         handoffs.into_iter().for_each(Handoff::sent);
         Ok(())
+    }
+
+    /// Publishes one answer, of which nobody is told before [`tell`](Self::tell), unless it is one that somebody
+    /// may not want to wait for.
+    fn put_quietly(&mut self, tag: u16, ticket: &[u8], body: &[u8]) -> Result<(), Failure> {
+        let quietly = tag == RETURNED && ticket.len() + body.len() <= self.results.max_len();
+        // With stamps it is longer, and not fast anyway.
+        let quietly = quietly && self.began.is_none();
+        if !quietly || self.results.push(&[ticket, body], tag).is_err() {
+            return self.put(tag, ticket, body);
+        }
+        self.results.publish_quietly();
+        self.untold += 1;
+        Ok(())
+    }
+
+    /// Wakes whoever waits for answers that were published quietly.
+    pub(super) fn tell(&mut self) {
+        if self.untold > 0 {
+            self.untold = 0;
+            self.bells.ring(CALLER);
+        }
     }
 
     /// Publishes one answer, and wakes whoever waits for it.
@@ -96,9 +118,9 @@ impl Worker {
     #[expect(clippy::unnecessary_wraps, reason = "the callers return it")]
     pub(super) fn publish(&mut self) -> Result<(), Failure> {
         // The parent sleeps on its bell, not on the ring.
-        let _parked: bool = self.results.publish();
-        // `publish` has passed the fence.
-        self.bells.ring_after_fence(CALLER);
+        self.results.publish_quietly();
+        self.bells.ring(CALLER);
+        self.untold = 0;
         Ok(())
     }
 }

@@ -97,6 +97,8 @@ struct Worker {
     body: Vec<u8>,
     result: Vec<u8>,
     spin: Spin,
+    /// How many answers were published since whoever waits for them was told.
+    untold: u32,
     /// How much memory it may have in use, and when to look next.
     max_memory: Option<(u64, Deadline)>,
     /// When the task began, where that is to be said; kept from when there was none.
@@ -143,6 +145,7 @@ impl Worker {
             body: Vec::new(),
             result: Vec::new(),
             spin: Spin::new(),
+            untold: 0,
             max_memory: max_memory.map(|bytes| (bytes, Deadline::now())),
             began: stamped.then_some(0),
             asked,

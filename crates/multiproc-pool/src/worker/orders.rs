@@ -8,7 +8,8 @@ use multiproc_wire::{Failure, Incoming, decode};
 use super::{Worker, ring_both, state};
 use crate::job::Handles;
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, SPAN, TASK,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, SPAN,
+    TASK,
 };
 
 pub(super) enum Order {
@@ -38,8 +39,11 @@ impl Worker {
                 continue;
             };
             let tag = record.tag();
-            match tag & !(HANDLES | CHUNK) {
-                EXIT => return Ok(None),
+            match tag & !(HANDLES | CHUNK | FOLLOWS) {
+                EXIT => {
+                    self.tell();
+                    return Ok(None);
+                }
                 PING => {
                     if record.advance() {
                         ring_both(&self.bells);
@@ -84,6 +88,15 @@ impl Worker {
                 }
                 // One that was taken back meanwhile is passed over by the next look.
                 TASK if !record.claim() => {}
+                TASK if !record.has_more() => {
+                    let mut body = std::mem::take(&mut self.body);
+                    body.clear();
+                    record.append_to(&mut body);
+                    if record.advance() {
+                        ring_both(&self.bells);
+                    }
+                    return Ok(Some(Order::Task { body, tag }));
+                }
                 TASK => {
                     let body = self.receive()?;
                     return Ok(Some(Order::Task { body, tag }));
@@ -121,6 +134,7 @@ impl Worker {
 
     /// Sleeps until there is something to look at.
     pub(super) fn rest(&mut self) {
+        self.tell();
         let Worker { tasks, spin, .. } = self;
         if spin.until(|| tasks.has_news()) {
             return;

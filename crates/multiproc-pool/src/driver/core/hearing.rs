@@ -12,6 +12,11 @@ impl Core {
         let mut done = false;
         let mut heard = 0;
         let mut job_heard = None;
+        if let Some((job, count)) = self.hear_returned(seat) {
+            job_heard = Some(job);
+            heard = count;
+            done |= self.conclude(job);
+        }
         while let Seat::Taken(worker) = &mut self.seats[seat] {
             let record = worker.record();
             match worker.hear() {
@@ -75,6 +80,38 @@ impl Core {
             self.keep_pace(seat, job, heard);
         }
         done
+    }
+
+    /// Takes in what a worker says for as long as that is what tasks of the same job returned, one item each: the rule, and
+    /// short, since it is done for every task. Everything else is left to [`hear`](Self::hear). How many, of which job.
+    fn hear_returned(&mut self, seat: usize) -> Option<(JobId, u32)> {
+        let Seat::Taken(worker) = &mut self.seats[seat] else {
+            return None;
+        };
+        // Where each task's end has to be looked at.
+        let settings = &self.settings;
+        let each = settings.max_tasks.is_some() || settings.timeline.is_some();
+        if each || !self.condemned.is_empty() {
+            return None;
+        }
+        let id = self.scheduler.oldest(seat)?.task.job;
+        let job = job_of(&mut self.jobs, id).filter(|job| job.is_single())?;
+        let mut heard = 0;
+        while let Some(sent) = self.scheduler.oldest(seat)
+            && sent.task.job == id
+            && !job.is_settled(sent.task.item)
+            && job.returned_if(sent.task.item, |results| {
+                worker.hear_returned(sent.mark.ticket, results)
+            })
+        {
+            self.scheduler.finished(seat);
+            heard += 1;
+        }
+        if self.scheduler.count(seat) == 0 {
+            worker.rests(self.settings.idle_timeout);
+        }
+        worker.count_more(heard);
+        (heard > 0).then_some((id, heard))
     }
 
     /// A worker has finished a task: it may have nothing to do now, or have done enough.

@@ -53,6 +53,10 @@ impl Core {
                 self.scheduler.full(seat);
                 continue;
             }
+            let run = match self.settings.max_tasks {
+                None => self.scheduler.run(seat, task),
+                Some(_) => 1,
+            };
             match worker.push(job.function, function, job.state.as_ref(), &payload) {
                 Push::Sent(mark) => {
                     self.scheduler.sent(seat, task, mark);
@@ -60,6 +64,10 @@ impl Core {
                         worker.begins();
                         // It has nothing to do but this.
                         worker.publish();
+                    } else if run > 1 {
+                        let more = task.item + 1..task.item + run;
+                        let marks = more.map_while(|task| worker.push_more(job, task));
+                        self.scheduler.sent_more(seat, task, marks);
                     }
                 }
                 Push::Full => self.scheduler.full(seat),

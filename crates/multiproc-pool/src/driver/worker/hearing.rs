@@ -68,6 +68,33 @@ impl Worker {
         Ok(Some(heard))
     }
 
+    /// Takes in what is next if it is what the task of that ticket returned, without handles and in one record, as
+    /// most are, and appends it to `buffer`. `false`, and nothing taken, where it is anything else.
+    #[inline]
+    pub(in crate::driver) fn hear_returned(&mut self, ticket: u32, buffer: &mut Vec<u8>) -> bool {
+        if self.distrusted.is_some() {
+            return false;
+        }
+        // What cannot be is found again by `hear`.
+        let Ok(Some(record)) = self.results.peek() else {
+            return false;
+        };
+        let mut found = [0; RESULT_HEADER];
+        let expected = record.tag() == RETURNED
+            && record.is_first()
+            && !record.has_more()
+            && record.copy_to(&mut found)
+            && found == ticket.to_le_bytes();
+        if !expected {
+            return false;
+        }
+        record.append_behind(RESULT_HEADER, buffer);
+        if record.advance() {
+            self.results.wake_producer();
+        }
+        true
+    }
+
     /// Stops listening to a worker that broke the protocol, and ends it.
     pub(in crate::driver) fn distrust(&mut self, why: &str) {
         self.distrusted.get_or_insert_with(|| why.to_string());

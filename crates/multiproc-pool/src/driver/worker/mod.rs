@@ -114,6 +114,11 @@ impl Worker {
         self.body.pid()
     }
 
+    /// So many tasks are finished.
+    pub(super) fn count_more(&mut self, tasks: u32) {
+        self.finished += u64::from(tasks);
+    }
+
     /// A task is finished: how many are.
     pub(super) fn count(&mut self) -> u64 {
         self.finished += 1;

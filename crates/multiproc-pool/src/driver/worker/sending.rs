@@ -8,9 +8,10 @@ use multiproc_wire::Frame;
 
 use super::{Mark, Worker};
 use crate::error::TaskError;
-use crate::job::{Handles, MAX_BYTES, Payload, State};
+use crate::job::{Handles, Job, MAX_BYTES, Payload, State};
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, SPAN, TASK,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE,
+    RESULT_HEADER, SPAN, TASK, TASK_HEADER,
 };
 use crate::view::span::Context;
 
@@ -94,6 +95,31 @@ impl Worker {
             Err(error) => drop(self.refused(error)),
         }
         pushed.is_ok()
+    }
+
+    /// Puts a further task of a job into the ring, after [`push`](Self::push) has told the worker what it needs for them. Short,
+    /// since it is done for every task; what it cannot do in one record is left to `push`.
+    #[inline]
+    pub(in crate::driver) fn push_more(&mut self, job: &Job, task: usize) -> Option<Mark> {
+        let payload = job.payload(task);
+        if self.partial.is_some() || payload.handles.is_some() || !payload.ends.is_empty() {
+            return None;
+        }
+        let ticket = self.next_ticket;
+        let mut head = [0; TASK_HEADER];
+        let (first, second) = head.split_at_mut(RESULT_HEADER);
+        first.copy_from_slice(&ticket.to_le_bytes());
+        second.copy_from_slice(&job.function.to_le_bytes());
+        let position = self
+            .tasks
+            .push(&[&head, payload.bytes], TASK | FOLLOWS)
+            .ok()?;
+        self.next_ticket = ticket.wrapping_add(1);
+        Some(Mark {
+            ticket,
+            position,
+            handles: false,
+        })
     }
 
     /// Puts a message into the ring, or a first part of it, behind the next ticket, its handles going before.
