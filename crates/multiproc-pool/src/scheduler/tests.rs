@@ -36,6 +36,57 @@ fn every_worker_gets_one_before_any_gets_two() {
 }
 
 #[test]
+fn a_run_is_what_may_go_to_a_worker_before_anybody_else_is_served() {
+    let mut scheduler = scheduler(2);
+    let first = scheduler.add(100_000);
+    let run = |scheduler: &mut Scheduler<()>| {
+        let (worker, task) = scheduler.next().unwrap();
+        let run = scheduler.run(worker, task);
+        scheduler.sent(worker, task, ());
+        scheduler.sent_more(worker, task, vec![(); run - 1]);
+        (worker, task.item, run)
+    };
+    // To those who have nothing one by one, and to one of them as much as its window takes.
+    assert_eq!(
+        [run(&mut scheduler), run(&mut scheduler)],
+        [(0, 0, 1), (1, 1, 1)]
+    );
+    for _ in 0..8 {
+        while scheduler.next().is_some() {
+            run(&mut scheduler);
+        }
+        while scheduler.finished(0).is_some() {}
+        while scheduler.finished(1).is_some() {}
+    }
+    let (worker, item, one) = run(&mut scheduler);
+    let (_, next, other) = run(&mut scheduler);
+    assert_eq!((one, other, next), (1, 1, item + 1));
+    let (busy, from, many) = run(&mut scheduler);
+    assert_eq!(
+        (from, many > 16, scheduler.count(busy)),
+        (item + 2, true, many + 1)
+    );
+    // One that came back does not go with those that never went.
+    scheduler.took_back(worker);
+    let (_, back, alone) = run(&mut scheduler);
+    assert_eq!(alone, 1);
+    assert!(back < item + 2 + many);
+    // Where others wait, a run ends with the job's turn.
+    scheduler.forget_queued(first);
+    scheduler.add(100);
+    scheduler.add(100);
+    while scheduler.finished(0).is_some() {}
+    while scheduler.finished(1).is_some() {}
+    for _ in 0..6 {
+        while scheduler.next().is_some() {
+            assert!(run(&mut scheduler).2 <= 16);
+        }
+        scheduler.finished(0);
+        scheduler.finished(1);
+    }
+}
+
+#[test]
 fn nothing_goes_to_a_worker_that_is_not_ready_or_is_full() {
     let mut scheduler: Scheduler<()> = Scheduler::new(2);
     scheduler.add(3);
@@ -217,7 +268,10 @@ proptest! {
                 Event::Send(count) => {
                     for _ in 0..count {
                         let Some((worker, task)) = scheduler.next() else { break };
+                        let run = scheduler.run(worker, task);
                         scheduler.sent(worker, task, ());
+                        // Not all of a run may find room.
+                        scheduler.sent_more(worker, task, vec![(); (run - 1).min(count)]);
                     }
                 }
                 Event::Full => {

@@ -433,3 +433,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn payloads_of_every_length_come_out_as_they_went_in() {
+    let memory = memory();
+    let (mut producer, mut consumer) = ends(&memory);
+    let bytes: Vec<u8> = (1..=56).collect();
+    for len in 0..=producer.max_len() {
+        for cut in 0..=len {
+            let (first, second) = bytes[..len].split_at(cut);
+            producer.push(&[first, second], 9).unwrap();
+            // Nobody sleeps who would have to be told.
+            producer.publish_quietly();
+            let record = consumer.peek().unwrap().unwrap();
+            let mut behind = vec![0];
+            record.append_behind(cut, &mut behind);
+            assert_eq!(behind[1..], *second);
+            let mut none = vec![];
+            record.append_behind(len + 1, &mut none);
+            assert!(none.is_empty());
+            assert!(!record.advance());
+            assert!(!peek(&mut consumer).unwrap());
+        }
+    }
+}
