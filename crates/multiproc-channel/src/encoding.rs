@@ -15,8 +15,9 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer that has grown beyond this is not kept.
-pub(crate) const KEPT: usize = 1 << 20;
+/// A buffer that has grown beyond this is not kept. Enough for messages of some mebibytes: one that is not kept is
+/// fetched from the system page by page, which takes longer than the copy.
+pub(crate) const KEPT: usize = 8 << 20;
 
 /// Encodes a message behind [`PREFIX`] bytes and has it sent. What moves with it is given up when it was.
 #[inline]

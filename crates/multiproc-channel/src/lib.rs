@@ -32,6 +32,8 @@
 //!   ends that are in flight inside a message.
 //! - What could not be sent is given back.
 //!
+//! Long runs of bytes or numbers are best sent as [`Bytes`] or [`Bulk`].
+//!
 //! While both sides keep up, a message costs no allocation but the value's own, and the system is called
 //! once a millisecond at most.
 //!
@@ -47,6 +49,7 @@
 //!   ends travel inside messages. Off unless asked for.
 
 mod builder;
+mod bulk;
 mod channel;
 mod duplex;
 mod encoding;
@@ -67,6 +70,7 @@ mod transport;
 mod wait;
 
 pub use builder::ChannelBuilder;
+pub use bulk::{Bulk, Bytes};
 pub use channel::{Receiver, Sender, bounded, channel, channel_with_capacity};
 pub use duplex::{Duplex, duplex};
 pub use error::{

@@ -52,6 +52,7 @@
 //! | let processes wait for something to happen | [`Event`], [`Condition`], [`Barrier`], [`Once`] |
 //! | pass values from one process to another while both run | [`channel()`], [`bounded`] |
 //! | let two processes talk to each other | [`duplex`] |
+//! | send many bytes or numbers at the speed of a copy | [`Bytes`], [`Bulk`] |
 //! | wait for channels, queues, processes and moments at once | [`channel::wait`] |
 //! | hand messages from many processes to whichever of many is free | [`Queue`], [`JoinableQueue`], [`SimpleQueue`] |
 //! | talk to a process that was started elsewhere | [`Listener`], [`Client`] |
@@ -156,7 +157,8 @@ pub use multiproc_shm::{
 #[cfg(feature = "channel")]
 #[doc(inline)]
 pub use multiproc_channel::{
-    Duplex, JoinableQueue, Queue, Receiver, Sender, SimpleQueue, bounded, channel, duplex,
+    Bulk, Bytes, Duplex, JoinableQueue, Queue, Receiver, Sender, SimpleQueue, bounded, channel,
+    duplex,
 };
 
 // Connections between processes that did not start each other.

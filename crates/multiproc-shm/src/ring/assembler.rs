@@ -46,8 +46,9 @@ pub enum AssembleError {
     },
 }
 
-/// A buffer that has grown beyond this for one message is not kept for the next.
-const KEPT: usize = 1 << 20;
+/// A buffer that has grown beyond this for one message is not kept for the next. One that is not kept is fetched
+/// from the system page by page, which takes longer than the copy.
+const KEPT: usize = 8 << 20;
 
 impl Assembler {
     /// Accepts messages up to `limit` bytes.
