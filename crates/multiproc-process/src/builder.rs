@@ -19,7 +19,7 @@ use crate::registry::Child;
 use crate::restrictions::Restrictions;
 use crate::startup::{self, Call, Order};
 use crate::stdio::{Stdio, Streams};
-use crate::{ForkPromise, Process, StartMethod, current_process, start_method};
+use crate::{ForkPromise, Process, StartMethod, current_process, executable, start_method};
 
 /// A child to be started. Made by [`Process::builder`].
 #[derive(Debug)]
@@ -290,6 +290,7 @@ impl Builder {
             name: name.clone(),
             parents_name: current_process().name().to_string(),
             start_method: start_method::inherited().map(String::from),
+            executable: executable::inherited(),
             environment: None,
         };
         let mut environment = BTreeMap::new();

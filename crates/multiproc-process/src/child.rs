@@ -15,7 +15,7 @@ use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, encode};
 use crate::current::{self, AsChild, ParentProcess};
 use crate::function::{Callable, Outcome, PanicReport};
 use crate::startup::{self, MAX_DEPTH, ORDER, Order, TRIGGER, identity};
-use crate::{helper, registry, start_method};
+use crate::{executable, helper, registry, start_method};
 
 /// Frames from child to parent: the encoded result, …
 pub(crate) const RESULT: u8 = 1;
@@ -172,6 +172,9 @@ fn become_child(order: &Order, parent: ParentProcess) -> Result<(), String> {
     if let Some(environment) = &order.environment {
         // SAFETY: this process was just forked, and has this thread alone.
         unsafe { hook::replace_environment(environment) };
+    }
+    if let Some(executable) = &order.executable {
+        executable::inherit(executable);
     }
     if let Some(method) = &order.start_method {
         start_method::inherit(method);

@@ -36,11 +36,12 @@ use serde::{Deserialize, Serialize};
 use crate::StartMethod;
 use crate::current::ParentProcess;
 use crate::error::{Error, Kind};
+use crate::executable::Executable;
 use crate::function::{FunctionRef, Outcome, PanicReport};
 use crate::registry::{self, Child};
 use crate::restrictions::Restrictions;
 use crate::stdio::Streams;
-use crate::{child, fork, forkserver};
+use crate::{child, executable, fork, forkserver};
 
 /// How many levels deep children may have children.
 pub const MAX_DEPTH: u32 = 16;
@@ -66,6 +67,8 @@ pub(crate) struct Order {
     pub(crate) parents_name: String,
     /// What children do where they are not told, if they do as their parent.
     pub(crate) start_method: Option<String>,
+    /// What is started in place of this program.
+    pub(crate) executable: Option<Executable>,
     /// All of it, for a child that was not given it at its start.
     pub(crate) environment: Option<Environment>,
 }
@@ -258,10 +261,10 @@ pub(crate) fn begin_forked(
     }
 }
 
-/// The identity of this program's image, which a child must share.
+/// The identity of the image that this code is in, which a child must share.
 pub(crate) fn identity() -> &'static [u8] {
     static IDENTITY: OnceLock<Vec<u8>> = OnceLock::new();
-    IDENTITY.get_or_init(image::main_identity)
+    IDENTITY.get_or_init(|| image::identity_of(identity as *const () as usize))
 }
 
 /// What a child is to call.
@@ -347,7 +350,11 @@ pub(crate) fn start(
 
 /// Without streams and trigger.
 fn command<'a>(setting: &Setting, inherit: &'a [BorrowedHandle<'a>]) -> io::Result<Command<'a>> {
-    let mut command = Command::new(&sys::own_image(), &setting.name, inherit)?;
+    let (program, name, arguments) = executable::to_start(&setting.name);
+    let mut command = Command::new(&program, name, inherit)?;
+    for argument in arguments {
+        command.argument(&argument)?;
+    }
     for (name, value) in &setting.environment {
         command.variable(name, value)?;
     }

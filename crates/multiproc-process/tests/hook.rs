@@ -1,5 +1,6 @@
 //! Who is taken for a child before `main`, and who is not.
 
+#[allow(dead_code, reason = "each test program uses some of it")]
 mod fixtures;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The hook and the functions it calls are found in images of every make: each profile, each linker, with C++ in them,
 //! and after their file is gone.
 
+#[allow(dead_code, reason = "each test program uses some of it")]
 mod fixtures;
 
 use std::io::{self, Write};

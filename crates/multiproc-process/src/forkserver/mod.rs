@@ -51,9 +51,9 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Kind, ServerFailure};
 use crate::function::Function;
 use crate::process::{Heard, Said, hear};
-use crate::registry;
 use crate::restrictions::Restrictions;
 use crate::startup::{self, ORDER, Order, Role, Setting};
+use crate::{executable, registry};
 use protocol::{Answer, Request, Stream};
 
 pub(crate) use serve::serve;
@@ -143,6 +143,7 @@ where
         name: "the fork server".to_string(),
         parents_name: String::new(),
         start_method: None,
+        executable: None,
         environment: None,
     };
     let mut bytes = Vec::new();
@@ -344,7 +345,11 @@ impl Server {
         let life = lifeline::share()?;
         let inherit = [theirs.as_handle(), life.as_handle(), memory.as_handle()];
         let name = format!("{:TITLE$}", "multiproc-forkserver");
-        let mut command = Command::new(&sys::own_image(), &name, &inherit)?;
+        let (program, name, arguments) = executable::to_start(&name);
+        let mut command = Command::new(&program, name, &inherit)?;
+        for argument in arguments {
+            command.argument(&argument)?;
+        }
         for (name, value) in std::env::vars_os().filter(|(name, _)| name != startup::TRIGGER) {
             command.variable(&name, &value)?;
         }

@@ -58,6 +58,15 @@ pub fn resolve(location: &Location, region: Region) -> Option<usize> {
     })
 }
 
+/// What tells the image that `address` lies in from every other build of it.
+#[must_use]
+pub fn identity_of(address: usize) -> Vec<u8> {
+    match locate(address) {
+        Some(location) if !location.image.is_empty() => location.image,
+        _ => main_identity(),
+    }
+}
+
 /// What tells the main image from every other build of it: its build id, or else what the file system
 /// knows of the file.
 #[must_use]

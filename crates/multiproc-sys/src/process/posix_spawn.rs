@@ -123,7 +123,8 @@ pub fn look_after(pid: u32) -> io::Result<Waiter> {
 #[derive(Debug)]
 pub struct Command<'a> {
     image: CString,
-    name: CString,
+    /// The first is the name.
+    arguments: Vec<CString>,
     environment: Vec<CString>,
     folder: Option<CString>,
     streams: [Stdio; 3],
@@ -138,16 +139,25 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     /// `InvalidInput` where one of them contains a NUL byte.
-    pub fn new(image: &Path, name: &str, inherit: &'a [BorrowedFd<'a>]) -> io::Result<Command<'a>> {
+    pub fn new(image: &Path, name: impl AsRef<OsStr>, inherit: &'a [BorrowedFd<'a>]) -> io::Result<Command<'a>> {
         Ok(Command {
             image: c_string(image.as_os_str(), "the path of the image")?,
-            name: c_string(OsStr::new(name), "the name of the process")?,
+            arguments: vec![c_string(name.as_ref(), "the name of the process")?],
             environment: Vec::new(),
             folder: None,
             streams: Default::default(),
             session: false,
             inherit,
         })
+    }
+
+    /// Adds an argument behind the name.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it contains a NUL byte.
+    pub fn argument(&mut self, argument: &OsStr) -> io::Result<()> {
+        self.arguments.push(c_string(argument, "an argument")?);
+        Ok(())
     }
 
     /// Adds a variable to the environment.
@@ -199,13 +209,11 @@ impl<'a> Command<'a> {
             actions.folder(folder)?;
         }
         let attributes = Attributes::new(self.session)?;
-        let arguments = [self.name.as_ptr().cast_mut(), ptr::null_mut()];
-        let environment: Vec<*mut c_char> = self
-            .environment
-            .iter()
-            .map(|entry| entry.as_ptr().cast_mut())
-            .chain([ptr::null_mut()])
-            .collect();
+        let pointers = |strings: &[CString]| -> Vec<*mut c_char> {
+            let strings = strings.iter().map(|string| string.as_ptr().cast_mut());
+            strings.chain([ptr::null_mut()]).collect()
+        };
+        let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
         let mut pid: libc::pid_t = 0;
         // SAFETY: every pointer is to a live, initialised value; both arrays end in null, and their
         // strings, which the call only reads, outlive it.
