@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use multiproc_process::{Process, StartMethod};
-use multiproc_testkit::{Oracle, Percentiles, alive, eventually, forever};
+use multiproc_testkit::{Oracle, Percentiles, alive, descendants, eventually, forever};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 40;
@@ -40,8 +40,7 @@ fn misbehave(how: u32) {
 /// Two of the children by each method that a process with threads can use.
 fn parent_of_four(_: ()) {
     let start = |how: u32| {
-        let methods = [StartMethod::Spawn, StartMethod::ForkServer];
-        let builder = Process::builder().start_method(methods[how as usize / 2]);
+        let builder = Process::builder().start_method(METHODS[how as usize / 2]);
         builder.spawn(misbehave, how).unwrap()
     };
     let _children: Vec<_> = (0..4).map(start).collect();
@@ -79,6 +78,117 @@ fn no_child_outlives_a_killed_parent() {
         });
         gone.add(killed.elapsed());
         assert!(parent.join().unwrap_err().exit_status().is_some());
+    }
+    gone.report();
+    assert!(gone.p50() < Duration::from_secs(1), "{gone}");
+    oracle.finish();
+}
+
+/// What a parent is at when it is killed.
+const MOMENTS: [&str; 5] = ["idle", "busy", "spawning", "nested", "shutting down"];
+
+fn idle(_: ()) {
+    forever()
+}
+
+fn busy(_: ()) {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+fn parent_of_idle(_: ()) {
+    let _child = Process::spawn(idle, ()).unwrap();
+    forever()
+}
+
+const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::ForkServer];
+
+fn children(function: fn(())) -> Vec<Process> {
+    let start = |method| Process::builder().start_method(method).spawn(function, ());
+    METHODS.map(|method| start(method).unwrap()).into()
+}
+
+fn at(moment: usize) {
+    let _children = match moment {
+        0 => children(idle),
+        1 => children(busy),
+        2 => {
+            println!("begins");
+            for method in METHODS.into_iter().cycle() {
+                let child = Process::builder().start_method(method).spawn(|()| (), ());
+                drop(child.unwrap());
+            }
+            Vec::new()
+        }
+        3 => children(parent_of_idle),
+        _ => {
+            for child in children(idle) {
+                child.detach();
+            }
+            // Children that are killed at the end, and one that is waited for.
+            let daemon = Process::builder().daemon(true).spawn(busy, ());
+            drop(daemon.unwrap());
+            drop(Process::spawn(idle, ()).unwrap());
+            println!("ends");
+            return;
+        }
+    };
+    println!("is there");
+    forever()
+}
+
+/// All below this process that are alive; those that are dead, but for `parent`, are reaped.
+fn alive_below(parent: u32) -> usize {
+    let below = descendants(std::process::id());
+    for process in &below {
+        if !process.is_alive() && process.pid != parent {
+            let pid = process.pid.cast_signed();
+            // SAFETY: a null status is allowed.
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+        }
+    }
+    below.iter().filter(|process| process.is_alive()).count()
+}
+
+#[test]
+fn nothing_outlives_a_parent_that_is_killed_at_any_moment() {
+    let oracle = Oracle::after(|| {
+        let first = Process::builder().start_method(StartMethod::Spawn);
+        first.spawn(|()| (), ()).unwrap().join().unwrap();
+    });
+    let oracle = oracle.with_orphans();
+    let rounds: u64 =
+        std::env::var("MULTIPROC_PARENT_KILLS").map_or(60, |rounds| rounds.parse().unwrap());
+    let before = alive_below(0);
+    let mut gone = Percentiles::new("parent killed at a random moment to nothing left");
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..rounds {
+        let moment = usize::try_from(round).unwrap() % MOMENTS.len();
+        let (input, output) = std::io::pipe().unwrap();
+        let parent = Process::builder().stdout(output).spawn(at, moment).unwrap();
+        let mut line = String::new();
+        BufReader::new(input).read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "{} is told of", MOMENTS[moment]);
+        // Up to 4 ms later.
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let pause = Duration::from_nanos(random >> 42);
+        let begun = Instant::now();
+        while begun.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+        let killed = Instant::now();
+        multiproc_testkit::kill(parent.pid(), libc::SIGKILL).unwrap();
+        eventually(LIMIT, MOMENTS[moment], || {
+            alive_below(parent.pid()) == before
+        });
+        gone.add(killed.elapsed());
+        // What it returned stands, if it has.
+        let _returned = parent.join();
+        let status = parent.exit_status().unwrap().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{}", MOMENTS[moment]);
     }
     gone.report();
     assert!(gone.p50() < Duration::from_secs(1), "{gone}");
