@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use multiproc_process::ExitStatus;
 use multiproc_shm::ring::{Position, Producer};
 use multiproc_shm::{Block, Lane};
+use multiproc_sys::clock::Deadline;
 use multiproc_sys::robust::OWNER_DIED;
 use multiproc_sys::signal::ABORT;
 use multiproc_wire::Panic;
@@ -46,10 +49,26 @@ impl Worker {
         }
     }
 
+    /// How the worker ends. Its thread is gone: where that was an `exit(0)`, the process looks as if it lived until its
+    /// main thread has begun to end too, which is waited for, for a moment.
+    fn status(&self) -> Option<ExitStatus> {
+        const MOMENT: Duration = Duration::from_millis(3);
+        const LOOK: Duration = Duration::from_micros(50);
+        let until = Deadline::after(MOMENT);
+        loop {
+            let status = self.body.early_exit_status();
+            let expected = self.dismissed || self.body.is_thread();
+            if status.is_some() || expected || until.has_passed() {
+                return status;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     /// The worker is dead: what is known of its end. One that was told to end is left to do so.
     pub(in crate::driver) fn end(self) -> End {
         // Before it is killed below, which is not what it died of.
-        let status = self.body.early_exit_status();
+        let status = self.status();
         if !self.dismissed {
             // Its thread is gone; whatever else is left of it, and its group, is no use.
             self.body.kill();
