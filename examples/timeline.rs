@@ -73,8 +73,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         timeline.workers.len()
     );
     let (picture, trace) = (
-        folder.join("multiproc-timeline.svg"),
-        folder.join("multiproc-timeline.json"),
+        folder.join("pool-timeline.svg"),
+        folder.join("pool-timeline.json"),
     );
     timeline.write_svg(&picture)?;
     timeline.write_chrome_trace(&trace)?;
