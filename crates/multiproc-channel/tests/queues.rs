@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use multiproc_channel::{
     JoinError, JoinableQueue, Queue, QueueBuilder, RecvError, RecvTimeoutError, SendError,
-    SendTimeoutError, SimpleQueue, TaskDoneError, TryRecvError, TrySendError, channel,
+    SendTimeoutError, Sender, SimpleQueue, TaskDoneError, TryRecvError, TrySendError, channel,
 };
 use multiproc_process::Process;
 use multiproc_testkit::{Oracle, forever, within};
@@ -150,11 +150,87 @@ fn what_bad_use_gets() {
     assert!(serde_json::to_string(&queue).is_err());
     let enormous = Queue::bounded(usize::MAX).unwrap();
     enormous.send(1).unwrap();
-    // What arrives is no such value: that message alone is lost.
-    let (bytes, words) = (Queue::<Vec<u8>>::new().unwrap(), channel().unwrap());
-    words.0.send(bytes.clone()).unwrap();
-    bytes.send(vec![255; 3]).unwrap();
-    bytes.send(vec![1, b'a']).unwrap();
+}
+
+/// Cannot be encoded if it says so.
+#[derive(Debug, serde::Deserialize)]
+struct Stubborn(bool);
+
+impl serde::Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            true => Err(serde::ser::Error::custom("no")),
+            false => serializer.serialize_newtype_struct("Stubborn", &false),
+        }
+    }
+}
+
+#[test]
+fn who_puts_what_cannot_be_encoded_is_told_and_gets_it_back_with_its_files() {
+    let queue = Queue::new().unwrap();
+    let file = || Descriptor::from(File::open("/dev/null").unwrap());
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let error = queue.send((file(), Stubborn(true))).unwrap_err();
+    assert!(
+        matches!(&error, SendError::Failed(_, error) if error.is_codec()),
+        "{error}"
+    );
+    let before = open();
+    let (_file, Stubborn(refuses)) = error.into_inner();
+    assert!(refuses && queue.is_empty().unwrap());
+    drop(_file);
+    assert!(open() < before + 1, "nothing of it is kept");
+    queue.send((file(), Stubborn(false))).unwrap();
+    queue.recv().unwrap();
+}
+
+#[test]
+fn messages_of_no_bytes_are_messages() {
+    let queue = Queue::new().unwrap();
+    (0..3).for_each(|_| queue.send(()).unwrap());
+    assert_eq!(queue.len().unwrap(), 3);
+    (0..3).for_each(|_| queue.recv().unwrap());
+    let (sender, receiver) = channel().unwrap();
+    (0..3).for_each(|_| sender.send(()).unwrap());
+    drop(sender);
+    assert_eq!(receiver.iter().count(), 3);
+}
+
+#[test]
+fn a_message_is_as_it_was_when_it_was_put() {
+    let queue = Queue::new().unwrap();
+    let mut list = vec![1];
+    queue.send(list.clone()).unwrap();
+    list.push(2);
+    assert_eq!(queue.recv().unwrap(), [1]);
+    assert!(queue.is_empty().unwrap(), "at once, not approximately");
+}
+
+#[test]
+fn handles_for_a_taker_that_is_killed_are_closed() {
+    let oracle = oracle();
+    let queue = Queue::<Vec<Descriptor>>::new().unwrap();
+    let (pipe, their_end) = std::io::pipe().unwrap();
+    let take_and_stay = |(queue, ready): (Queue<Vec<Descriptor>>, Sender<usize>)| {
+        let files = queue.recv().unwrap();
+        ready.send(files.len()).unwrap();
+        forever()
+    };
+    let (ready, is_ready) = channel().unwrap();
+    let child = Process::<()>::spawn(take_and_stay, (queue.clone(), ready)).unwrap();
+    let ends = (0..300).map(|_| Descriptor::from(their_end.try_clone().unwrap()));
+    queue.send(ends.collect()).unwrap();
+    drop(their_end);
+    assert_eq!(is_ready.recv_timeout(LIMIT).unwrap(), 300);
+    child.kill().unwrap();
+    // The pipe ends when the last of its other ends is closed.
+    within(LIMIT, move || {
+        let mut rest = Vec::new();
+        { pipe }.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty());
+    });
+    drop((child, queue, is_ready));
+    oracle.finish();
 }
 
 #[test]
