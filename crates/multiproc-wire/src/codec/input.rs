@@ -22,12 +22,17 @@ pub(super) struct Source<'de> {
 pub(super) struct Input<'a, 'de> {
     source: &'a mut Source<'de>,
     nesting: Nesting,
+    /// How many bytes, at least, are those of elements that sequences around this place have yet to come to: one for
+    /// each. What is in between cannot have them, so that all levels together make room for no more than there are.
+    spoken_for: usize,
 }
 
 /// The elements of a sequence or map.
 struct Elements<'a, 'de> {
     input: Input<'a, 'de>,
     left: usize,
+    /// Whether a byte is spoken for, for each.
+    counted: bool,
 }
 
 impl<'de> Source<'de> {
@@ -42,6 +47,7 @@ impl<'de> Source<'de> {
         Input {
             source: self,
             nesting: Nesting::NONE,
+            spoken_for: 0,
         }
     }
 
@@ -53,27 +59,29 @@ impl<'de> Source<'de> {
         Ok(value)
     }
 
-    #[inline]
-    fn length(&mut self) -> Result<usize, Fault> {
-        let length = self.scalar()?;
-        if length <= self.bytes.len() {
-            return Ok(length);
-        }
-        self.empties(length)
-    }
-
     #[cold]
-    fn empties(&mut self, length: usize) -> Result<usize, Fault> {
-        let empties = length - self.bytes.len();
+    fn empties(&mut self, empties: usize, length: usize) -> Result<(), Fault> {
         self.empty_elements = self
             .empty_elements
             .checked_sub(empties)
             .ok_or_else(|| Fault::new(Reason::TooLong(length)))?;
-        Ok(length)
+        Ok(())
     }
 }
 
 impl<'a, 'de> Input<'a, 'de> {
+    /// The length of a sequence that begins here, and whether there is a byte for each element.
+    #[inline]
+    fn length(&mut self) -> Result<(usize, bool), Fault> {
+        let length: usize = self.source.scalar()?;
+        let free = self.source.bytes.len().saturating_sub(self.spoken_for);
+        if length <= free {
+            return Ok((length, true));
+        }
+        self.source.empties(length - free, length)?;
+        Ok((length, false))
+    }
+
     #[inline]
     fn deeper(self) -> Result<Input<'a, 'de>, Fault> {
         let nesting = self.nesting.deeper()?;
@@ -81,19 +89,33 @@ impl<'a, 'de> Input<'a, 'de> {
     }
 
     #[inline]
-    fn inner<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
+    fn inner<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+        besides: usize,
+    ) -> Result<T::Value, Fault> {
         seed.deserialize(Input {
             source: self.source,
             nesting: self.nesting,
+            spoken_for: self.spoken_for + besides,
         })
     }
 
     #[inline]
-    fn elements(self, left: usize) -> Result<Elements<'a, 'de>, Fault> {
+    fn elements(self, left: usize, counted: bool) -> Result<Elements<'a, 'de>, Fault> {
         Ok(Elements {
             input: self.deeper()?,
             left,
+            counted,
         })
+    }
+}
+
+impl Elements<'_, '_> {
+    /// For how many elements there is a byte still to come.
+    #[inline]
+    fn besides(&self) -> usize {
+        if self.counted { self.left } else { 0 }
     }
 }
 
@@ -183,9 +205,9 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
     }
 
     #[inline]
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let length = self.source.length()?;
-        visitor.visit_seq(self.elements(length)?)
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        let (length, counted) = self.length()?;
+        visitor.visit_seq(self.elements(length, counted)?)
     }
 
     #[inline]
@@ -194,7 +216,7 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        visitor.visit_seq(self.elements(length)?)
+        visitor.visit_seq(self.elements(length, false)?)
     }
 
     #[inline]
@@ -208,9 +230,9 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
     }
 
     #[inline]
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let length = self.source.length()?;
-        visitor.visit_map(self.elements(length)?)
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Fault> {
+        let (length, counted) = self.length()?;
+        visitor.visit_map(self.elements(length, counted)?)
     }
 
     #[inline]
@@ -246,13 +268,14 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
             return Ok(None);
         };
         self.left = left;
-        self.input.inner(seed).map(Some)
+        let besides = self.besides();
+        self.input.inner(seed, besides).map(Some)
     }
 
-    /// No more than the bytes could hold, since memory is taken by it.
+    /// Memory is taken by it: of sequences that do not fit, element by element.
     #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.left.min(self.input.source.bytes.len()))
+        Some(self.besides())
     }
 }
 
@@ -269,13 +292,13 @@ impl<'de> de::MapAccess<'de> for Elements<'_, 'de> {
 
     #[inline]
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
-        self.input.inner(seed)
+        let besides = self.besides();
+        self.input.inner(seed, besides)
     }
 
-    /// No more than the bytes could hold, since memory is taken by it.
     #[inline]
     fn size_hint(&self) -> Option<usize> {
-        Some(self.left.min(self.input.source.bytes.len()))
+        de::SeqAccess::size_hint(self)
     }
 }
 
@@ -301,7 +324,7 @@ impl<'de> de::VariantAccess<'de> for Input<'_, 'de> {
 
     #[inline]
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
-        self.deeper()?.inner(seed)
+        self.deeper()?.inner(seed, 0)
     }
 
     #[inline]

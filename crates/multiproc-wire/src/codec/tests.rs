@@ -206,6 +206,48 @@ fn sequences_without_bytes_are_long_but_not_endless() {
     );
 }
 
+/// Counts how much room is made ready for the elements of sequences.
+#[derive(Debug)]
+struct Counting(#[expect(dead_code, reason = "only decoded")] Vec<Counting>);
+static READY: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+impl<'de> Deserialize<'de> for Counting {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Counting, D::Error> {
+        struct Elements;
+        impl<'de> serde::de::Visitor<'de> for Elements {
+            type Value = Counting;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut access: A,
+            ) -> Result<Counting, A::Error> {
+                let hint = access.size_hint().unwrap_or_default();
+                READY.fetch_add(hint, std::sync::atomic::Ordering::Relaxed);
+                let mut elements = vec![];
+                while let Some(element) = access.next_element()? {
+                    elements.push(element);
+                }
+                Ok(Counting(elements))
+            }
+        }
+        deserializer.deserialize_seq(Elements)
+    }
+}
+
+#[test]
+fn what_is_made_ready_at_all_levels_together_is_no_more_than_the_message_has() {
+    let bytes = [0xf0, 1].repeat(120);
+    assert!(decode::<Counting>(&bytes, vec![]).is_err());
+    let ready = READY.swap(0, std::sync::atomic::Ordering::Relaxed);
+    assert!(ready <= bytes.len(), "{ready}");
+    // And none too little: of sequences that are what they say.
+    let mut honest = vec![100];
+    honest.extend([3, 0, 0, 0].repeat(100));
+    decode::<Counting>(&honest, vec![]).unwrap();
+    assert_eq!(READY.load(std::sync::atomic::Ordering::Relaxed), 100 + 300);
+}
+
 /// Our serializer must write what postcard's writes, and ours read it.
 #[test]
 fn the_bytes_are_postcards() {
