@@ -59,6 +59,7 @@ pub(crate) struct Tenure<'a> {
 
 impl<'a> Tenure<'a> {
     /// Waits for it without end.
+    #[inline]
     pub(crate) fn take(segment: &'a Arc<Segment>) -> Result<Tenure<'a>, PoisonError<Tenure<'a>>> {
         match Tenure::take_until(segment, Deadline::NEVER) {
             Ok(tenure) => Ok(tenure),
@@ -68,6 +69,7 @@ impl<'a> Tenure<'a> {
     }
 
     /// Waits for it until the deadline. Where it can never be had, that is known at once.
+    #[inline]
     pub(crate) fn take_until(
         segment: &'a Arc<Segment>,
         deadline: Deadline,
@@ -79,13 +81,14 @@ impl<'a> Tenure<'a> {
             Err(LockTimeoutError::Poisoned(error)) => error.into_inner(),
             Err(LockTimeoutError::TimedOut) => return Err(LockTimeoutError::TimedOut),
         };
-        match Tenure::begin(segment, lock, deadline) {
+        match Tenure::begin(segment, lock, || deadline) {
             Some(tenure) => Ok(tenure.told()?),
             None => Err(LockTimeoutError::TimedOut),
         }
     }
 
     /// Takes it if nobody has it.
+    #[inline]
     pub(crate) fn try_take(
         segment: &'a Arc<Segment>,
     ) -> Result<Tenure<'a>, TryLockError<Tenure<'a>>> {
@@ -95,16 +98,17 @@ impl<'a> Tenure<'a> {
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(TryLockError::WouldBlock),
         };
-        match Tenure::begin(segment, lock, Deadline::now()) {
+        match Tenure::begin(segment, lock, Deadline::now) {
             Some(tenure) => Ok(tenure.told()?),
             None => Err(TryLockError::WouldBlock),
         }
     }
 
+    #[inline]
     fn begin(
         segment: &'a Arc<Segment>,
         lock: LockGuard<'a>,
-        deadline: Deadline,
+        deadline: impl FnOnce() -> Deadline,
     ) -> Option<Tenure<'a>> {
         let mut tenure = Tenure {
             segment,
@@ -115,10 +119,11 @@ impl<'a> Tenure<'a> {
     }
 
     /// Leaves the note, once the predecessor is done; `false` where that takes too long.
-    fn note(&mut self, deadline: Deadline) -> bool {
+    #[inline]
+    fn note(&mut self, deadline: impl FnOnce() -> Deadline) -> bool {
         let holder = &self.segment.words().holder;
         if let Some(predecessor) = Identity::from_bits(holder.load(Relaxed))
-            && !succeed(self.segment, predecessor, deadline)
+            && !succeed(self.segment, predecessor, deadline())
         {
             return false;
         }
@@ -128,6 +133,7 @@ impl<'a> Tenure<'a> {
     }
 
     /// A forked child has a copy of its parent's guards, whose drop must not remove the parent's note.
+    #[inline]
     fn remove_note(&mut self) {
         let holder = &self.segment.words().holder;
         if self.noted && holder.load(Relaxed) == Identity::own().to_bits() {
@@ -150,11 +156,12 @@ impl<'a> Tenure<'a> {
     pub(crate) fn retake(&mut self) -> Held {
         // SAFETY: as in `take_until`.
         let _told: Held = unsafe { self.lock.retake() };
-        assert!(self.note(Deadline::NEVER), "{NEVER}");
+        assert!(self.note(|| Deadline::NEVER), "{NEVER}");
         self.segment.words().lock.told()
     }
 
     /// With a word of warning where somebody died or panicked.
+    #[inline]
     pub(crate) fn told(self) -> Result<Tenure<'a>, PoisonError<Tenure<'a>>> {
         self.segment.words().lock.told().with(self)
     }
@@ -174,6 +181,7 @@ fn succeed(segment: &Segment, predecessor: Identity, deadline: Deadline) -> bool
 }
 
 impl Drop for Tenure<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.remove_note();
     }

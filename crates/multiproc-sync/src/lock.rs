@@ -379,6 +379,7 @@ impl LockWord {
     }
 
     /// What a holder is told; for one that asks again.
+    #[inline]
     pub fn told(&self) -> Held {
         match self.note(POISON).load(Relaxed) {
             0 => Held::Sound,

@@ -41,6 +41,8 @@ pub(crate) struct Segment {
     handle: Arc<OwnedHandle>,
     mapping: ManuallyDrop<Mapping>,
     contents: Contents,
+    /// Where the contents begin.
+    offset: usize,
     id: [u64; 2],
     /// Which slot this process used last.
     slot_hint: AtomicUsize,
@@ -101,6 +103,7 @@ impl Segment {
             handle,
             mapping: ManuallyDrop::new(mapping),
             contents,
+            offset: contents.offset(),
             id,
             slot_hint: AtomicUsize::new(0),
             sweep: OnceLock::new(),
@@ -123,15 +126,18 @@ impl Segment {
         }
     }
 
+    #[inline]
     pub(crate) fn contents(&self) -> Contents {
         self.contents
     }
 
     /// The first byte of the contents, at a multiple of their elements' alignment.
+    #[inline]
     pub(crate) fn base(&self) -> *mut u8 {
-        self.mapping.as_ptr().wrapping_add(self.contents.offset())
+        self.mapping.as_ptr().wrapping_add(self.offset)
     }
 
+    #[inline]
     #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
     pub(crate) fn words(&self) -> &Words {
         let words = self.mapping.as_ptr().wrapping_add(WORDS).cast::<Words>();

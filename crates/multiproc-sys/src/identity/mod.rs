@@ -12,3 +12,4 @@ cfg_select! {
     _ => { compile_error!("multiproc-sys: no port for this platform; src/identity/mod.rs says what one must supply"); }
 }
 pub use imp::Identity;
+pub(crate) use imp::forget_after_fork;

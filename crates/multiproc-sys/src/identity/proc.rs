@@ -3,9 +3,10 @@
 //! A thread that the kernel calls *exiting* never returns to its program. That is known long before the
 //! process is gone: its memory is freed in between, for a tenth of a second per gigabyte.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::{fs, io, thread};
 
@@ -21,45 +22,48 @@ const EXITING: u64 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity(NonZeroU64);
 
+/// The calling process's, once it was asked for; 0 before that, and in a forked child.
+static OWN: AtomicU64 = AtomicU64::new(0);
+
+/// In the child, right after a fork: async-signal-safe.
+pub(crate) fn forget_after_fork() {
+    OWN.store(0, Relaxed);
+}
+
 impl Identity {
-    /// The calling process. Cheap: kept per thread, and looked up again after a fork.
+    /// The calling process. Looked up once.
     ///
     /// # Panics
     /// If [`robust::available`] is an error.
     #[must_use]
     #[inline]
     pub fn own() -> Identity {
-        thread_local! {
-            static KNOWN: Cell<(u32, Option<Identity>)> = const { Cell::new((0, None)) };
-        }
-        let thread = robust::thread_id();
-        if let (known, Some(identity)) = KNOWN.get()
-            && known == thread
-        {
-            return identity;
-        }
-        let identity = Identity::look_up();
-        KNOWN.set((thread, Some(identity)));
-        identity
+        // Relaxed: whoever finds a number finds the same.
+        Identity::from_bits(OWN.load(Relaxed)).unwrap_or_else(Identity::look_up)
     }
 
     #[cold]
     fn look_up() -> Identity {
+        // Has forks counted from here on, which is what has the number forgotten.
+        let _thread = robust::thread_id();
         let pid = std::process::id();
         // Without a /proc, the number alone must do.
         let start = process_start(pid).unwrap_or(0);
         let bits = start << PID_BITS | u64::from(pid);
+        OWN.store(bits, Relaxed);
         Identity(NonZeroU64::new(bits).expect("no process has the number 0"))
     }
 
     /// The identity that [`to_bits`](Self::to_bits) gave; `None` for 0.
     #[must_use]
+    #[inline]
     pub fn from_bits(bits: u64) -> Option<Identity> {
         NonZeroU64::new(bits).map(Identity)
     }
 
     /// As a number, never 0.
     #[must_use]
+    #[inline]
     pub fn to_bits(self) -> u64 {
         self.0.get()
     }

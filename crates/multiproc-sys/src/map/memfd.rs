@@ -174,6 +174,7 @@ impl Mapping {
 
     /// The first byte; aligned to a page.
     #[must_use]
+    #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
         self.0.as_mut_ptr()
     }

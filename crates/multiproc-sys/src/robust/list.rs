@@ -14,6 +14,7 @@ use std::sync::{Once, OnceLock};
 
 use super::held::{self, Held};
 use super::keeper;
+use crate::identity;
 use crate::syscall::check;
 
 /// The part of a word that is the holder's thread id; 0 when nobody holds it.
@@ -118,6 +119,7 @@ pub(crate) fn count_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     held::forget_after_fork();
     keeper::forget_after_fork();
+    identity::forget_after_fork();
 }
 
 /// The calling thread's id, as it stands in a word that it holds.
