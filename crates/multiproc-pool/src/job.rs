@@ -159,6 +159,8 @@ pub(crate) struct Job {
     open: usize,
     /// How often a task was begun in vain.
     failed: BTreeMap<usize, u32>,
+    /// Nothing of it is to be begun again.
+    pub(crate) final_try: bool,
     /// Nobody will ask for the results.
     pub(crate) abandoned: bool,
     /// Who awaits them: none or one.
@@ -194,6 +196,7 @@ impl Job {
             handles: BTreeMap::new(),
             open,
             failed: BTreeMap::new(),
+            final_try: false,
             abandoned: false,
             wakers: Vec::new(),
             callback: None,
@@ -267,6 +270,10 @@ impl Job {
     /// A task has failed. Whether it is to be begun again.
     pub(crate) fn may_retry(&mut self, task: usize) -> bool {
         if self.policy.retries == 0 || self.is_settled(task) {
+            return false;
+        }
+        if self.final_try {
+            self.failed.entry(task).and_modify(|failed| *failed += 1);
             return false;
         }
         let failed = self.failed.entry(task).or_default();

@@ -224,3 +224,27 @@ fn a_pool_that_is_to_break_does_with_the_first_worker_lost() {
     drop((pids, pool));
     oracle.finish();
 }
+
+#[test]
+fn what_fails_after_its_call_was_cancelled_is_not_begun_again() {
+    let oracle = oracle();
+    let pool = Pool::builder().workers(1).retries(5).build().unwrap();
+    let starts = SharedValue::new(0_u32).unwrap();
+    let wait_and_fail = |starts: SharedValue<u32>| -> u8 {
+        start(&starts);
+        while starts.get().unwrap() < 100 {
+            std::thread::yield_now();
+        }
+        panic!("after all")
+    };
+    let running = pool.apply_async(wait_and_fail, starts.clone()).unwrap();
+    eventually(LIMIT, "it runs", || starts.get().unwrap() == 1);
+    pool.cancel_not_started();
+    starts.set(100).unwrap();
+    let error = within(LIMIT, move || running.get().unwrap_err());
+    assert_eq!(error.panic().unwrap().message, "after all");
+    assert_eq!(starts.get().unwrap(), 100);
+    drop(starts);
+    finish(pool);
+    oracle.finish();
+}

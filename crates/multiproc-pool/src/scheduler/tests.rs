@@ -322,3 +322,49 @@ proptest! {
         prop_assert!(open.is_empty(), "never settled: {open:?}");
     }
 }
+
+#[test]
+fn a_task_for_one_worker_goes_to_it_alone_and_before_all_others() {
+    let mut scheduler = scheduler(2);
+    scheduler.add(100);
+    let sent = send(&mut scheduler);
+    assert!(sent.iter().any(|(worker, _)| *worker == 0));
+    let each = scheduler.add_for(vec![0, 1]);
+    let next = |scheduler: &mut Scheduler<()>| {
+        let found = scheduler.next();
+        found.map(|(worker, task)| (worker, task.job == each, task.item))
+    };
+    // While it has something it is sent nothing more, and then its own.
+    assert_eq!(next(&mut scheduler), None);
+    while scheduler.finished(1).is_some() {}
+    assert_eq!(next(&mut scheduler), Some((1, true, 1)));
+    let (worker, task) = scheduler.next().unwrap();
+    assert_eq!(scheduler.run(worker, task), 1);
+    scheduler.sent(worker, task, ());
+    assert!(!scheduler.has_own(1) && scheduler.has_own(0));
+    // One that comes back, from a worker that is dead or stopped, is that seat's again.
+    let lost = scheduler.lost(1);
+    assert_eq!(lost.len(), 1);
+    scheduler.returned(lost[0].task);
+    assert!(scheduler.has_own(1));
+    scheduler.ready(1);
+    assert_eq!(next(&mut scheduler), Some((1, true, 1)));
+    scheduler.forget_queued(each);
+    assert!(!scheduler.has_own(0) && !scheduler.has_own(1));
+    assert_eq!(next(&mut scheduler).map(|(_, own, _)| own), Some(false));
+}
+
+#[test]
+fn what_waits_is_what_no_worker_can_begin_at_once() {
+    let mut scheduler = scheduler(1);
+    assert_eq!(scheduler.waiting(), 0);
+    scheduler.add(5);
+    assert_eq!(scheduler.waiting(), 5);
+    send(&mut scheduler);
+    assert_eq!(scheduler.waiting(), 4, "one runs");
+    scheduler.add_worker();
+    scheduler.ready(1);
+    send(&mut scheduler);
+    scheduler.finished(0);
+    assert!(scheduler.waiting() <= 3);
+}

@@ -12,6 +12,9 @@ impl Core {
     /// its worker.
     pub(in crate::driver) fn cancel(&mut self, id: JobId, running: bool) {
         self.scheduler.forget_queued(id);
+        if let Some(job) = job_of(&mut self.jobs, id) {
+            job.final_try = true;
+        }
         for (seat, sent) in self.scheduler.sent_of(id) {
             if let Seat::Taken(worker) = &mut self.seats[seat]
                 && worker.revoke(sent.mark)
