@@ -20,10 +20,33 @@
 //! - **No worker idles while a task is not started.** Tasks that wait at one worker are given to another
 //!   that has nothing. So a long task strands nobody, and two tasks that wait for each other meet
 //!   where there are two workers.
-//! - **A task is run at most once**, unless it was never started.
+//! - **A task is started at most once**, unless its call asks for [retries](Policy::retries).
 //! - **A crash loop ends.** Where ten workers in a row end before they are ready, the pool gives up:
 //!   [`TaskError::RestartLimit`].
+//! - **Nothing waits for somebody else's code.** Results never block a worker, however late they are collected;
+//!   [callbacks](Task::callback) have a thread of their own.
 //! - **Workers end with the program**, however it ends.
+//!
+//! # What to use for what
+//!
+//! | to … | use |
+//! |---|---|
+//! | run one function | [`Pool::apply`], [`Pool::apply_async`] |
+//! | run one over many items | [`Pool::map`], [`Pool::map_async`]; [`Pool::map_results`] for each item's error |
+//! | take items as results are asked for | [`Pool::imap`], [`Pool::imap_unordered`] |
+//! | give all items something large, or something to keep | [`Pool::map_with`] |
+//! | make one value of many | [`Pool::fold`], [`Pool::map_reduce`] |
+//! | change a shared array in place | [`Pool::for_each_chunk_mut`] |
+//! | do something in each worker | [`Pool::broadcast`], [`Builder::initializer`], [`Builder::finalizer`] |
+//! | limit time, begin again, send in chunks | [`Pool::with`] and [`Policy`], or the [`Builder`] |
+//! | submit, and wait for some | [`Executor`], [`wait`], [`as_completed`] |
+//! | do the same on threads | [`Pool::threads`] |
+//!
+//! # What tasks cannot borrow
+//!
+//! A task is in another process: a reference to a local variable means nothing there, and there is no `scope` for
+//! that. Items may be borrowed (`words.iter()`), since they are encoded; what is to be read by all is a
+//! state or a shared array, and what is to be changed by all is the latter, in pieces.
 //!
 //! # Seeing it
 //!
