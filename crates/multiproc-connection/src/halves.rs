@@ -40,6 +40,8 @@ pub struct RecvHalf<R> {
     inbox: Inbox,
     /// Whether the other side's end was seen.
     ended: bool,
+    /// What looking for a message has met, for the receiving call to say.
+    failure: Option<Error>,
     messages: PhantomData<fn() -> R>,
 }
 
@@ -247,6 +249,7 @@ impl<R> RecvHalf<R> {
             wire,
             inbox,
             ended: false,
+            failure: None,
             messages: PhantomData,
         }
     }
@@ -330,8 +333,7 @@ impl<R> RecvHalf<R> {
                 Ok(true) => {}
                 Ok(false) if !self.wait(until)? => return Ok(false),
                 Ok(false) => {}
-                // What comes of it is for the receiving call to say.
-                Err(_) => self.ended = true,
+                Err(error) => self.failure = Some(error),
             }
         }
     }
@@ -341,6 +343,9 @@ impl<R> RecvHalf<R> {
         until: Deadline,
         open: impl FnOnce(Message<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         while !self.inbox.is_ready() {
             if self.ended {
                 return Err(self.end());
@@ -384,7 +389,11 @@ impl<R> RecvHalf<R> {
                 match error.kind() {
                     // It left something unread when it went.
                     io::ErrorKind::ConnectionReset => Ok(true),
-                    _ => Err(Why::Io("the connection failed", error).into()),
+                    _ => {
+                        // What came with it may lack its files.
+                        self.inbox.give_up();
+                        Err(Why::Io("the connection failed", error).into())
+                    }
                 }
             }
         }

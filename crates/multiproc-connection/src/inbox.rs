@@ -129,6 +129,12 @@ impl Inbox {
         self.start == self.bytes.len() && self.skipping.is_none()
     }
 
+    /// Nothing more is given out.
+    pub(crate) fn give_up(&mut self) {
+        self.malformed = true;
+        self.handles.clear();
+    }
+
     /// Whether nothing more will be given out.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_broken(&self) -> bool {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use multiproc_connection::{Address, Client, Connection, ErrorKind, Key, Listener, Settings};
-use multiproc_process::Process;
+use multiproc_process::{Process, Resource};
 use multiproc_testkit::{Oracle, within};
 use multiproc_wire::Descriptor;
 
@@ -335,5 +335,41 @@ fn what_is_no_key_address_or_protocol_is_refused() {
         let path = Address::Unix(std::env::temp_dir().join("x".repeat(200)));
         let error = Listener::bind(&path, key()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
+    });
+}
+
+fn few_files((address, key): (Address, Key)) -> String {
+    let mut connection: Connection<(), Vec<Descriptor>> = Client::connect(&address, &key).unwrap();
+    assert_eq!(connection.recv_timeout(LIMIT).unwrap().len(), 1);
+    // Looking does not swallow what receiving has to say.
+    assert!(connection.poll(LIMIT).unwrap());
+    let error = connection.recv_timeout(LIMIT).unwrap_err();
+    let after = connection.recv_timeout(LIMIT).unwrap_err();
+    assert_eq!(
+        (error.kind(), after.kind()),
+        (ErrorKind::Io, ErrorKind::Broken)
+    );
+    error.to_string()
+}
+
+#[test]
+fn files_for_which_there_is_no_room_are_an_error_of_the_receiver() {
+    checked(|| {
+        let key = key();
+        let mut listener = Listener::local(&key).unwrap();
+        let child = Process::builder()
+            .limit(Resource::OpenFiles, 40)
+            .spawn(few_files, (listener.address().clone(), key))
+            .unwrap();
+        let mut connection: Connection<Vec<Descriptor>, ()> =
+            listener.accept_timeout(LIMIT).unwrap();
+        let files = |count| {
+            let open = || Descriptor::from(File::open("/dev/null").unwrap());
+            (0..count).map(|_| open()).collect::<Vec<_>>()
+        };
+        connection.send(&files(1)).unwrap();
+        connection.send(&files(100)).unwrap();
+        let error = child.join().unwrap();
+        assert!(error.contains("too many open files"), "{error}");
     });
 }
