@@ -86,6 +86,7 @@ use crate::registry::{Registry, random_id};
 ///   away what they merely opened, this library's blocks among it, unless they say `track=False`.
 /// - The maker's handle takes the name away when it is dropped; Python's `close` does not.
 /// - All of the size is reserved: a full `/dev/shm` is an error of `create`, not a fatal signal later.
+/// - There is no `close`, whose `BufferError` says that somebody still looks: what looks borrows the handle.
 /// - There is no `buf`: others write at any time, so the bytes are copied in and out, or are atomics.
 /// - `ShareableList` cuts trailing NUL characters off its texts; a structure does not.
 /// - `SharedMemoryManager` is not needed: a handle knows when it is not.

@@ -3,6 +3,7 @@
 //! They cannot be sealed: a process that has the descriptor can shorten the file, and everybody who then
 //! reads past its end is killed by SIGBUS. Nobody gets one but by being handed it.
 
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -51,10 +52,19 @@ fn file_system(file: &OwnedFd) -> io::Result<libc::statfs> {
 /// `InvalidData` where the descriptor is no such file.
 pub fn file_length(file: &OwnedFd) -> io::Result<usize> {
     let stat = stat(file)?;
-    if stat.st_mode & libc::S_IFMT != libc::S_IFREG || stat.st_nlink != 0 {
+    let is_file = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_nlink == 0;
+    if !is_file || is_memfd(file) {
         return Err(refuse("the received descriptor is neither shared memory nor a file without a name"));
     }
     usize::try_from(stat.st_size).map_err(|_| refuse("the received file has no sensible length"))
+}
+
+/// Memory of its own kind is no file, whatever else it has in common with one: it can be sealed, and is refused
+/// where it is not.
+fn is_memfd(file: &OwnedFd) -> bool {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // Where there is no telling, it is refused.
+    fs::read_link(link).map_or(true, |path| path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:"))
 }
 
 #[cfg(test)]
@@ -88,8 +98,10 @@ mod tests {
         let named = tempfile::NamedTempFile::new().unwrap();
         let file = OwnedFd::from(named.reopen().unwrap());
         assert_eq!(file_length(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        let null = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let null = OwnedFd::from(fs::File::open("/dev/null").unwrap());
         assert!(file_length(&null).is_err());
+        let memory = super::super::create(10).unwrap();
+        assert!(file_length(&memory).is_err());
     }
 
     #[test]
