@@ -332,3 +332,26 @@ fn workers_may_be_forked_by_a_server() {
     within(LIMIT, move || child.join().unwrap());
     oracle.finish();
 }
+
+#[test]
+fn a_pool_on_demand_that_is_closed_at_once_still_does_what_it_was_given() {
+    let oracle = oracle();
+    for workers in [1, 3] {
+        let pool = Pool::builder()
+            .workers(workers)
+            .on_demand(true)
+            .max_tasks_per_worker(2)
+            .build()
+            .unwrap();
+        let running = pool.map_async(|n: u32| n, 0..20).unwrap();
+        let told = pool.broadcast_async(pid, ()).unwrap();
+        finish(pool);
+        assert!(running.get().unwrap().into_iter().eq(0..20));
+        assert_eq!(told.get().unwrap().len(), workers);
+    }
+    // One that was never used has no worker at all.
+    let pool = Pool::builder().workers(4).on_demand(true).build().unwrap();
+    assert!(pool.worker_pids().is_empty());
+    finish(pool);
+    oracle.finish();
+}
