@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 use crate::policy::Policy;
+use crate::view::recorder::Looks;
 use crate::view::span::{self, Context};
 
 /// So many handles an argument or a result can have: what goes in one packet, so that it goes wholly or not.
@@ -122,6 +123,8 @@ pub(crate) struct Payload<'a> {
 pub(crate) struct State {
     /// By which its tasks name it.
     pub(crate) key: u32,
+    /// How the function that is called with it is shown.
+    pub(crate) looks: Looks,
     pub(crate) bytes: Vec<u8>,
     pub(crate) handles: Handles,
 }

@@ -267,3 +267,43 @@ fn progress_is_reported_from_none_to_all() {
     finish(pool);
     oracle.finish();
 }
+
+#[test]
+fn tasks_with_a_state_are_told_of_by_what_they_are_given() {
+    let oracle = oracle();
+    let pool = Pool::builder().workers(1).timeline(100).build().unwrap();
+    pool.map_with(
+        &7_u64,
+        |base: &mut u64, text: String| *base + text.len() as u64,
+        ["abc"],
+    )
+    .unwrap();
+    pool.fold(
+        0,
+        |sum: &mut u64, n: u64| *sum += n,
+        |sum, more| *sum += more,
+        [1_u64, 2],
+    )
+    .unwrap();
+    let stats = pool.stats();
+    let told = |call| {
+        let slow = stats.slowest.iter().filter(|slow| slow.call == call);
+        let mut told: Vec<_> = slow
+            .map(|slow| {
+                (
+                    slow.function.replace("'_ ", ""),
+                    slow.argument.clone().unwrap(),
+                )
+            })
+            .collect();
+        told.sort();
+        told
+    };
+    let has = |call, function: &str, argument: &str| {
+        assert_eq!(told(call)[0], (function.to_string(), argument.to_string()));
+    };
+    has(1, "fn(&mut u64, alloc::string::String) -> u64", "\"abc\"");
+    has(2, "fn(&mut u64, u64)", "[1]");
+    finish(pool);
+    oracle.finish();
+}

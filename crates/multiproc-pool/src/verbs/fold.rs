@@ -8,6 +8,7 @@ use crate::argument::Argument;
 use crate::error::TaskError;
 use crate::policy::{Chunks, Policy};
 use crate::pool::Pool;
+use crate::view::recorder::Looks;
 use crate::worker::state;
 
 impl Pool {
@@ -53,7 +54,8 @@ impl Pool {
         };
         let size = chunks.size(items.len(), self.workers())?;
         let each = self.with(Policy::one_by_one);
-        let (key, call) = each.stated(&start, Method::new(fold), true)?;
+        let looks = Looks::stated::<T, A, Vec<A>, ()>();
+        let (key, call) = each.stated(&start, Method::new(fold), looks, true)?;
         let chunks = items.chunks(size).map(|chunk| (key, chunk));
         let task = self
             .driver()

@@ -11,6 +11,7 @@ use crate::error::TaskError;
 use crate::job::{MAX_BYTES, MAX_HANDLES, State};
 use crate::pool::Pool;
 use crate::task::MapTask;
+use crate::view::recorder::Looks;
 use crate::worker::state::{self, Stated};
 
 impl Pool {
@@ -83,7 +84,12 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        let (key, call) = self.stated(state, Method::new(function), waits)?;
+        let (key, call) = self.stated(
+            state,
+            Method::new(function),
+            Looks::stated::<S, A, A, R>(),
+            waits,
+        )?;
         let items = items.into_iter().map(|item| (key, item));
         self.driver()
             .send(Function::new(state::call::<S, A, R>), items, call)
@@ -94,6 +100,7 @@ impl Pool {
         &self,
         state: &S,
         method: Method<S, A, R>,
+        looks: Looks,
         waits: bool,
     ) -> Result<(u32, Call), TaskError>
     where
@@ -118,6 +125,7 @@ impl Pool {
         let key = self.driver().new_key();
         let state = State {
             key,
+            looks,
             bytes,
             handles,
         };

@@ -23,6 +23,14 @@ pub(crate) fn describe<A: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
     decoded.ok()?.ok().map(|seen| seen.text)
 }
 
+/// The same of an `A` that stands behind the key of a state.
+pub(crate) fn describe_behind_key<A: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        multiproc_wire::decode::<(u32, Seen<A>)>(bytes, Vec::new())
+    }));
+    decoded.ok()?.ok().map(|(_, seen)| seen.text)
+}
+
 /// So many bytes of text are enough.
 const LIMIT: usize = 120;
 

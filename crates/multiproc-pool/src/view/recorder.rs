@@ -14,7 +14,7 @@ use std::time::Duration;
 use multiproc_sys::clock::Deadline;
 use serde::de::DeserializeOwned;
 
-use super::describe::describe;
+use super::describe::{describe, describe_behind_key};
 use super::stats::SlowTask;
 use super::timeline::{TaskOutcome, TaskSpan, Timeline, WorkerSpan};
 
@@ -56,6 +56,14 @@ impl Looks {
         Looks {
             types: std::any::type_name::<fn(A) -> R>(),
             describe: describe::<A>,
+        }
+    }
+
+    /// Of a function that has a state, whose argument is sent behind that's key: one `A`, or some.
+    pub(crate) fn stated<S, A, Sent: DeserializeOwned, R>() -> Looks {
+        Looks {
+            types: std::any::type_name::<fn(&mut S, A) -> R>(),
+            describe: describe_behind_key::<Sent>,
         }
     }
 }

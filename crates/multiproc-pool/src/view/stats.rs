@@ -95,14 +95,32 @@ impl fmt::Display for Stats {
                 short(slow.took),
                 slow.item,
                 slow.call,
-                slow.function
+                bare(slow.function)
             )?;
         }
         Ok(())
     }
 }
 
-/// A duration in four digits.
+/// Types without the paths of their modules, and without lifetimes that have no name.
+pub(super) fn bare(types: &str) -> String {
+    let mut bare = String::with_capacity(types.len());
+    // Where the name begins that is being read.
+    let mut name = 0;
+    for c in types.replace("'_ ", "").chars() {
+        if c == ':' {
+            bare.truncate(name);
+            continue;
+        }
+        bare.push(c);
+        if !(c.is_alphanumeric() || c == '_') {
+            name = bare.len();
+        }
+    }
+    bare
+}
+
+/// A duration in three digits.
 pub(super) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     let (number, unit) = match seconds {
@@ -116,4 +134,39 @@ pub(super) fn short(duration: Duration) -> String {
         _ => 2,
     };
     format!("{number:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_told_without_modules() {
+        for (types, shown) in [
+            ("fn(u64) -> f64", "fn(u64) -> f64"),
+            (
+                "fn((alloc::string::String, &[core::option::Option<a::b_c::D>])) -> ()",
+                "fn((String, &[Option<D>])) -> ()",
+            ),
+            (
+                "fn(&'_ mut x::Y, <x::Y as z::Z>::Of)",
+                "fn(&mut Y, <Y as Z>Of)",
+            ),
+        ] {
+            assert_eq!(bare(types), shown);
+        }
+    }
+
+    #[test]
+    fn durations_have_three_digits_and_a_unit() {
+        for (nanos, shown) in [
+            (0, "0.00 µs"),
+            (1_234, "1.23 µs"),
+            (45_678_000, "45.7 ms"),
+            (999_000_000, "999 ms"),
+            (12_000_000_000, "12.0 s"),
+        ] {
+            assert_eq!(short(Duration::from_nanos(nanos)), shown);
+        }
+    }
 }

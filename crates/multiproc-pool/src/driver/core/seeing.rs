@@ -30,11 +30,15 @@ impl Tally {
 /// How a task is told of.
 pub(super) fn called(job: &Job, task: TaskId, looks: &[Looks]) -> Called {
     let items = job.items_of(task.item);
+    let looks = match &job.state {
+        Some(state) => state.looks,
+        None => looks[job.function as usize],
+    };
     Called {
         call: job.call,
         item: items.start,
         items: items.len(),
-        looks: looks[job.function as usize],
+        looks,
     }
 }
 

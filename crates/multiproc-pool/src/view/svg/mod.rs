@@ -11,7 +11,7 @@ mod lanes;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::stats::short;
+use super::stats::{bare, short};
 use super::timeline::{TaskOutcome, Timeline};
 use axis::Axis;
 
@@ -130,7 +130,7 @@ fn legend(svg: &mut Svg, timeline: &Timeline, y: f64) {
     let mut entries = Vec::new();
     for (call, (function, count)) in calls.iter().take(MOST_CALLS) {
         let fill = format!(r#"fill="{}""#, colour_of(*call));
-        entries.push((fill, format!("call {call}: {function} × {count}")));
+        entries.push((fill, format!("call {call}: {} × {count}", bare(function))));
     }
     for (class, name) in outcomes {
         entries.push((format!(r#"class="{class}""#), name.to_string()));
