@@ -17,7 +17,7 @@ mod tests;
 /// What an example printed, judged.
 type Expectation = fn(&str) -> Outcome;
 
-const EXPECTATIONS: [(&str, Expectation); 12] = [
+const EXPECTATIONS: [(&str, Expectation); 15] = [
     ("array_cubes", |text| {
         exactly(
             "[8, 27, 64, 125, 216, 343, 512, 729, 1000, 1331, 1728, 2197, 2744, 3375, 4096]\n",
@@ -25,6 +25,8 @@ const EXPECTATIONS: [(&str, Expectation); 12] = [
         )
     }),
     ("crash_containment", crash_containment),
+    ("lifecycle", |text| exactly(LIFECYCLE, text)),
+    ("limits", |text| exactly(LIMITS, text)),
     ("mandelbrot", mandelbrot),
     ("monte_carlo_pi", monte_carlo_pi),
     ("ping_pong", ping_pong),
@@ -32,6 +34,7 @@ const EXPECTATIONS: [(&str, Expectation); 12] = [
     ("pool_squares", |text| {
         exactly("[1, 4, 9, 16, 25, 36, 49, 64, 81]\n", text)
     }),
+    ("processes_vs_threads", processes_vs_threads),
     ("producer_consumer", |text| {
         exactly(
             "[1, 4, 9, 16, 25, 36, 49, 64, 81, 100, 121, 144, 169, 196, 225, 256, 289, 324, 361, 400]\n\
@@ -44,6 +47,25 @@ const EXPECTATIONS: [(&str, Expectation); 12] = [
     ("timeline", timeline),
     ("word_count", word_count),
 ];
+
+const LIFECYCLE: &str = "adder: 7
+its exit code: Some(0)
+timed out: true, alive: true
+suspended, alive: true, children: 1
+terminated: signal 15 (SIGTERM)
+crashed: signal 6 (SIGABRT)
+its last words: about to fall
+panicked: attempt to divide by zero
+first to end: number 1, with 10
+children: 0
+";
+
+const LIMITS: &str = "a careful task stopped at the cap of 256 MiB: true
+a careless one was stopped: signal 6 (SIGABRT)
+it said: memory allocation of 16777216 bytes failed
+a task of one second of computing was stopped: signal 24 (SIGXCPU)
+a task that may open no file was told: Too many open files (os error 24)
+";
 
 const HISTOGRAM: &str = "  0   1425 #########
  16   1221 ########
@@ -182,6 +204,26 @@ fn monte_carlo_pi(text: &str) -> Outcome {
     match text.lines().next() {
         Some(line) if line == expected => Ok(()),
         _ => Err(format!("expected {expected:?}, got {text:?}")),
+    }
+}
+
+/// A table of what was found: each row with its two measures, and what the crash was.
+fn processes_vs_threads(text: &str) -> Outcome {
+    let rows = [
+        "a static of 0",
+        "a segfault beside a healthy task",
+        "start and join (fork server)",
+        "start and join (spawn)",
+        "a message there and back",
+        "work done on ",
+    ];
+    let lacks = |row: &&&str| !text.lines().any(|line| line.starts_with(**row));
+    if let Some(row) = rows.iter().find(lacks) {
+        return Err(format!("no row begins with {row:?} in {text:?}"));
+    }
+    match text.contains("the parent was told: signal 11 (SIGSEGV)") {
+        true => Ok(()),
+        false => Err(format!("the crash is not told of in {text:?}")),
     }
 }
 
