@@ -56,6 +56,7 @@
 //! |---|---|---|
 //! | announced, looking or spinning | not ours | nothing, or a wake for nothing |
 //! | taken, before it is in the list | ours, announced | marked; the note still names the one who died before, if one did |
+//! | in a brief section, which is never in the list | ours, announced | marked |
 //! | in the list, before its name is noted | ours | marked; the next taker is told of a death without a name |
 //! | holding | ours | marked |
 //! | `WAITERS` set, before or in its sleep | not ours | stays set for nobody; a later close takes it out |
@@ -210,6 +211,64 @@ impl LockWord {
                 Err(why)
             }
         }
+    }
+
+    /// Has `section` run under the lock, if the lock is free, sound and wanted by nobody else at this moment; `None`
+    /// where it is not, and nothing has run.
+    ///
+    /// For sections of some instructions: the lock is announced for as long as it is held, and not entered in the
+    /// thread's list, which saves a third of what it costs. A death in the section is marked all the same, without
+    /// the name of who died.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock). Where `section` panics, the lock is released and poisoned.
+    ///
+    /// # Safety
+    /// The memory stays mapped at this address, and a lock, until this returns. `section` neither takes nor releases
+    /// another lock that is shared by processes.
+    #[inline]
+    pub unsafe fn briefly<R>(&self, section: impl FnOnce() -> R) -> Option<R> {
+        /// Releases a lock that is announced and held; poisoned unless the section came to its end.
+        struct Held<'a>(&'a LockWord, u32, bool);
+
+        impl Drop for Held<'_> {
+            #[inline]
+            fn drop(&mut self) {
+                let Held(lock, me, ended) = *self;
+                if !ended {
+                    lock.poison();
+                }
+                // Release: as in `unlock`.
+                if lock
+                    .word()
+                    .compare_exchange(me, 0, Release, Relaxed)
+                    .is_err()
+                {
+                    lock.release_to_waiters(me);
+                }
+                lock.robust.retract();
+            }
+        }
+
+        let me = thread_id();
+        self.robust.announce();
+        // Acquire: as in `lock`.
+        if self
+            .word()
+            .compare_exchange(0, me, Acquire, Relaxed)
+            .is_err()
+        {
+            self.robust.retract();
+            return None;
+        }
+        let mut held = Held(self, me, true);
+        if self.note(POISON).load(Relaxed) != 0 {
+            return None;
+        }
+        held.2 = false;
+        let result = section();
+        held.2 = true;
+        Some(result)
     }
 
     /// Takes the lock if nobody holds it.

@@ -119,6 +119,23 @@ impl Shared {
         }
     }
 
+    /// Has `section` run with the right to be the producer, if that is free at this moment and nobody was killed with
+    /// it. It takes no lock that is shared by processes.
+    #[inline]
+    pub(super) fn brief_turn<R>(
+        &self,
+        section: impl FnOnce(Producer<&Block>) -> R,
+    ) -> Option<Result<R, Corrupt>> {
+        let with_producer = || {
+            // SAFETY: the ring lies in the block, which the borrow keeps; whoever has the lock is the only producer,
+            // and the section is given the end by value, with a lifetime of which it can keep nothing.
+            let producer = unsafe { Producer::new(&self.block, self.ring(), self.capacity) }?;
+            Ok(section(producer))
+        };
+        // SAFETY: `self` keeps the memory mapped; the sections are those of `sender.rs`, which take no other lock.
+        unsafe { self.lock().briefly(with_producer) }
+    }
+
     /// The producer's end, going on behind what was published.
     #[inline]
     pub(crate) fn producer<'a>(

@@ -250,3 +250,49 @@ fn waits_with_deadlines_and_without_mix() {
     });
     assert!(taken.into_inner() >= 4_000);
 }
+
+#[test]
+fn a_brief_section_has_the_lock_and_lets_it_go() {
+    let lock = LockWord::default();
+    // SAFETY: here and below, the lock outlives the call, and the sections take no other lock.
+    let inside = unsafe { lock.briefly(|| lock.is_mine()) };
+    assert_eq!(inside, Some(true));
+    assert!(!lock.is_held());
+    // SAFETY: as above.
+    let guard = unsafe { lock.guard() }.unwrap();
+    // SAFETY: as above.
+    assert_eq!(unsafe { lock.briefly(|| ()) }, None, "it is held");
+    drop(guard);
+    let panicked = std::panic::catch_unwind(|| {
+        // SAFETY: as above.
+        unsafe { lock.briefly(|| panic!("in the section")) }
+    });
+    assert!(panicked.is_err() && !lock.is_held() && lock.is_poisoned());
+    // SAFETY: as above.
+    assert_eq!(unsafe { lock.briefly(|| ()) }, None, "it is not sound");
+    assert!(!lock.is_held());
+    lock.clear_poison();
+    // SAFETY: as above.
+    assert_eq!(unsafe { lock.briefly(|| ()) }, Some(()));
+}
+
+#[test]
+fn brief_sections_exclude_each_other_and_others() {
+    let (lock, count) = (LockWord::default(), AtomicU64::new(0));
+    let add = || count.store(count.load(Relaxed) + 1, Relaxed);
+    scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    // SAFETY: the lock outlives the threads, and the section takes no other.
+                    if unsafe { lock.briefly(add) }.is_none() {
+                        // SAFETY: as above; the guard is not leaked.
+                        let _guard = unsafe { lock.guard() }.unwrap();
+                        add();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(count.load(Relaxed), 80_000);
+}
