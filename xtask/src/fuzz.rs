@@ -79,7 +79,7 @@ fn libfuzzer(name: &str) -> Outcome {
     command
         .args(["run", "nightly", "cargo", "fuzz", "run", name])
         .arg(&found)
-        .arg(root().join("fuzz/corpus").join(name))
+        .args(Some(root().join("fuzz/corpus").join(name)).filter(|folder| folder.is_dir()))
         .args([
             "--",
             &format!("-max_total_time={seconds}"),
