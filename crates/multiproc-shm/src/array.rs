@@ -208,10 +208,8 @@ impl<T: Pod> SharedArray<T> {
     /// # Panics
     /// If the calling thread holds the lock already, or 1,024 locks shared by processes.
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, PoisonError<ArrayGuard<'_, T>>> {
-        match Tenure::take(&self.segment) {
-            Ok(tenure) => Ok(ArrayGuard::new(self, tenure)),
-            Err(error) => Err(error.map(|tenure| ArrayGuard::new(self, tenure))),
-        }
+        let tenure = Tenure::take(&self.segment);
+        tenure.held().with(ArrayGuard::new(self, tenure))
     }
 
     /// Takes the lock if nobody holds it.
@@ -224,11 +222,8 @@ impl<T: Pod> SharedArray<T> {
     /// If the calling thread holds 1,024 locks shared by processes.
     pub fn try_lock(&self) -> Result<ArrayGuard<'_, T>, TryLockError<ArrayGuard<'_, T>>> {
         match Tenure::try_take(&self.segment) {
-            Ok(tenure) => Ok(ArrayGuard::new(self, tenure)),
-            Err(TryLockError::Poisoned(error)) => {
-                Err(error.map(|tenure| ArrayGuard::new(self, tenure)).into())
-            }
-            Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
+            Some(tenure) => Ok(tenure.held().with(ArrayGuard::new(self, tenure))?),
+            None => Err(TryLockError::WouldBlock),
         }
     }
 
@@ -244,11 +239,8 @@ impl<T: Pod> SharedArray<T> {
         timeout: Duration,
     ) -> Result<ArrayGuard<'_, T>, LockTimeoutError<ArrayGuard<'_, T>>> {
         match Tenure::take_until(&self.segment, Deadline::after(timeout)) {
-            Ok(tenure) => Ok(ArrayGuard::new(self, tenure)),
-            Err(LockTimeoutError::Poisoned(error)) => {
-                Err(error.map(|tenure| ArrayGuard::new(self, tenure)).into())
-            }
-            Err(LockTimeoutError::TimedOut) => Err(LockTimeoutError::TimedOut),
+            Some(tenure) => Ok(tenure.held().with(ArrayGuard::new(self, tenure))?),
+            None => Err(LockTimeoutError::TimedOut),
         }
     }
 
@@ -310,8 +302,6 @@ impl<'de, T> Deserialize<'de> for SharedArray<T> {
 /// The elements of a [`SharedArray`], until dropped nobody else's.
 #[must_use = "the lock is released when this is dropped"]
 pub struct ArrayGuard<'a, T> {
-    first: *mut T,
-    length: usize,
     array: &'a SharedArray<T>,
     tenure: Tenure<'a>,
     elements: PhantomData<&'a mut [T]>,
@@ -323,14 +313,18 @@ unsafe impl<T: Sync> Sync for ArrayGuard<'_, T> {}
 
 impl<'a, T> ArrayGuard<'a, T> {
     /// `tenure` is of the array's segment.
+    #[inline]
     pub(crate) fn new(array: &'a SharedArray<T>, tenure: Tenure<'a>) -> ArrayGuard<'a, T> {
         ArrayGuard {
-            first: array.segment.base().cast(),
-            length: array.len(),
             array,
             tenure,
             elements: PhantomData,
         }
+    }
+
+    #[inline]
+    fn first(&self) -> *mut T {
+        self.array.segment.base().cast()
     }
 
     pub(crate) fn into_parts(self) -> (&'a SharedArray<T>, Tenure<'a>) {
@@ -367,7 +361,7 @@ impl<T: Atomic> ArrayGuard<'_, T> {
         const { T::ALIKE };
         // SAFETY: of the same size and alignment (`ALIKE`), and any bytes are values; nobody else has access
         // while the guard is borrowed mutably, but through what is returned.
-        unsafe { slice::from_raw_parts(self.first.cast(), self.length) }
+        unsafe { slice::from_raw_parts(self.first().cast(), self.array.len()) }
     }
 }
 
@@ -377,14 +371,14 @@ impl<T: Pod> Deref for ArrayGuard<'_, T> {
     fn deref(&self) -> &[T] {
         // SAFETY: `first` is aligned and followed by `length` elements inside the mapping, which is there
         // as long as the guard; any bytes are values (`Pod`); and who has the tenure is alone with them.
-        unsafe { slice::from_raw_parts(self.first, self.length) }
+        unsafe { slice::from_raw_parts(self.first(), self.array.len()) }
     }
 }
 
 impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`, and the guard is borrowed mutably.
-        unsafe { slice::from_raw_parts_mut(self.first, self.length) }
+        unsafe { slice::from_raw_parts_mut(self.first(), self.array.len()) }
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::array::{ArrayGuard, SharedArray};
 use crate::condition::{Guard, Release};
+use crate::tenure::Tenure;
 
 /// A value in shared memory that one thread at a time has, of whichever process: the standard library's
 /// mutex, between processes. [`SharedValue`] is its name for those who come from Python.
@@ -84,10 +85,10 @@ impl<T: Pod> Mutex<T> {
     /// # Panics
     /// As [`SharedArray::lock`].
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, PoisonError<MutexGuard<'_, T>>> {
-        self.0
-            .lock()
-            .map(MutexGuard)
-            .map_err(|error| error.map(MutexGuard))
+        let tenure = Tenure::take(self.0.segment());
+        tenure
+            .held()
+            .with(MutexGuard(ArrayGuard::new(&self.0, tenure)))
     }
 
     /// Takes the lock if nobody holds it.

@@ -113,10 +113,7 @@ impl<'a, T> ArrayLoan<'a, T> {
 
     fn give_back(mut self) -> Result<ArrayGuard<'a, T>, PoisonError<ArrayGuard<'a, T>>> {
         let tenure = self.tenure.take().expect("a loan is finished once");
-        match tenure.told() {
-            Ok(tenure) => Ok(ArrayGuard::new(self.array, tenure)),
-            Err(error) => Err(error.map(|tenure| ArrayGuard::new(self.array, tenure))),
-        }
+        tenure.held().with(ArrayGuard::new(self.array, tenure))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The lock is a thread's, and passes on when that thread is killed. What it gives access to is not the
 //! thread's alone: slices of it may be in other threads of the process, which run for some microseconds more.
-//! And it may be lent out in pieces (`lending/`) to other processes. So the holder leaves a note, and who
+//! And it may be lent out in pieces (`lending.rs`) to other processes. So the holder leaves a note, and who
 //! takes the lock and finds one waits until nobody can use the contents any more.
 //!
 //! # State
@@ -35,10 +35,12 @@
 //! | note removed, before the unlock | 0 |
 //! | waiting for the predecessor | the predecessor's note |
 
-use std::sync::Arc;
+use std::marker::PhantomData;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard};
+use std::thread;
 
-use multiproc_sync::{Deadline, Held, LockGuard, LockTimeoutError, PoisonError, TryLockError};
+use multiproc_sync::{Deadline, Held};
 use multiproc_sys::identity::Identity;
 
 use crate::segment::Segment;
@@ -48,127 +50,111 @@ pub(crate) const NEVER: &str = "elements of this array are used by the calling t
     thread of this process leaked before it ended";
 
 /// The right to the contents of a segment, until dropped.
+///
+/// As small as can be, and built in place: a guard that is handed up through several results, with more in it,
+/// costs a hundred nanoseconds in copies, four times the lock itself.
 #[must_use]
 pub(crate) struct Tenure<'a> {
     segment: &'a Arc<Segment>,
-    /// Dropped after the note was removed.
-    lock: LockGuard<'a>,
-    /// Whether the note is there.
-    noted: bool,
+    /// Whether a panic was already under way.
+    panicking: bool,
+    /// Not `Send`: the lock is the thread's.
+    thread: PhantomData<MutexGuard<'a, ()>>,
 }
 
 impl<'a> Tenure<'a> {
     /// Waits for it without end.
     #[inline]
-    pub(crate) fn take(segment: &'a Arc<Segment>) -> Result<Tenure<'a>, PoisonError<Tenure<'a>>> {
+    pub(crate) fn take(segment: &'a Arc<Segment>) -> Tenure<'a> {
         match Tenure::take_until(segment, Deadline::NEVER) {
-            Ok(tenure) => Ok(tenure),
-            Err(LockTimeoutError::Poisoned(error)) => Err(error),
-            Err(LockTimeoutError::TimedOut) => panic!("{NEVER}"),
+            Some(tenure) => tenure,
+            None => panic!("{NEVER}"),
         }
     }
 
     /// Waits for it until the deadline. Where it can never be had, that is known at once.
     #[inline]
-    pub(crate) fn take_until(
-        segment: &'a Arc<Segment>,
-        deadline: Deadline,
-    ) -> Result<Tenure<'a>, LockTimeoutError<Tenure<'a>>> {
+    pub(crate) fn take_until(segment: &'a Arc<Segment>, deadline: Deadline) -> Option<Tenure<'a>> {
         // SAFETY: the memory stays mapped while `segment` is borrowed by the guard, and if the guard is
         // leaked, `Segment`'s drop does not unmap it.
-        let lock = match unsafe { segment.words().lock.guard_until(deadline) } {
-            Ok(lock) => lock,
-            Err(LockTimeoutError::Poisoned(error)) => error.into_inner(),
-            Err(LockTimeoutError::TimedOut) => return Err(LockTimeoutError::TimedOut),
-        };
-        match Tenure::begin(segment, lock, || deadline) {
-            Some(tenure) => Ok(tenure.told()?),
-            None => Err(LockTimeoutError::TimedOut),
-        }
+        let held = unsafe { segment.words().lock.hold_until(deadline) };
+        Tenure::begin(segment, held, || deadline)
     }
 
     /// Takes it if nobody has it.
     #[inline]
-    pub(crate) fn try_take(
-        segment: &'a Arc<Segment>,
-    ) -> Result<Tenure<'a>, TryLockError<Tenure<'a>>> {
+    pub(crate) fn try_take(segment: &'a Arc<Segment>) -> Option<Tenure<'a>> {
         // SAFETY: as in `take_until`.
-        let lock = match unsafe { segment.words().lock.try_guard() } {
-            Ok(lock) => lock,
-            Err(TryLockError::Poisoned(error)) => error.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(TryLockError::WouldBlock),
-        };
-        match Tenure::begin(segment, lock, Deadline::now) {
-            Some(tenure) => Ok(tenure.told()?),
-            None => Err(TryLockError::WouldBlock),
-        }
+        let held = unsafe { segment.words().lock.try_hold() };
+        Tenure::begin(segment, held, Deadline::now)
     }
 
     #[inline]
     fn begin(
         segment: &'a Arc<Segment>,
-        lock: LockGuard<'a>,
+        held: bool,
         deadline: impl FnOnce() -> Deadline,
     ) -> Option<Tenure<'a>> {
-        let mut tenure = Tenure {
+        if !held {
+            return None;
+        }
+        if !note(segment, deadline) {
+            // SAFETY: nobody got access.
+            unsafe { segment.words().lock.unlock() };
+            return None;
+        }
+        Some(Tenure {
             segment,
-            lock,
-            noted: false,
-        };
-        tenure.note(deadline).then_some(tenure)
-    }
-
-    /// Leaves the note, once the predecessor is done; `false` where that takes too long.
-    #[inline]
-    fn note(&mut self, deadline: impl FnOnce() -> Deadline) -> bool {
-        let holder = &self.segment.words().holder;
-        if let Some(predecessor) = Identity::from_bits(holder.load(Relaxed))
-            && !succeed(self.segment, predecessor, deadline())
-        {
-            return false;
-        }
-        holder.store(Identity::own().to_bits(), Relaxed);
-        self.noted = true;
-        true
-    }
-
-    /// A forked child has a copy of its parent's guards, whose drop must not remove the parent's note.
-    #[inline]
-    fn remove_note(&mut self) {
-        let holder = &self.segment.words().holder;
-        if self.noted && holder.load(Relaxed) == Identity::own().to_bits() {
-            holder.store(0, Relaxed);
-        }
-        self.noted = false;
+            panicking: thread::panicking(),
+            thread: PhantomData,
+        })
     }
 
     /// Gives it up, until [`retake`](Self::retake). Dropped in between, it does nothing.
     ///
     /// # Safety
     /// The contents are not accessed on the strength of it in between.
+    #[inline]
     pub(crate) unsafe fn release(&mut self) {
-        self.remove_note();
-        // SAFETY: passed on to the caller.
-        unsafe { self.lock.release() };
+        let words = self.segment.words();
+        // Not a thread's that has released it, nor that of a forked child, which has a copy of its parent's guards.
+        if words.lock.is_mine() {
+            words.holder.store(0, Relaxed);
+            // SAFETY: passed on to the caller.
+            unsafe { words.lock.unlock() };
+        }
     }
 
     /// Takes it again, however long that takes.
     pub(crate) fn retake(&mut self) -> Held {
         // SAFETY: as in `take_until`.
-        let _told: Held = unsafe { self.lock.retake() };
-        assert!(self.note(|| Deadline::NEVER), "{NEVER}");
-        self.segment.words().lock.told()
+        let held = unsafe { self.segment.words().lock.hold_until(Deadline::NEVER) };
+        assert!(held && note(self.segment, || Deadline::NEVER), "{NEVER}");
+        self.held()
     }
 
-    /// With a word of warning where somebody died or panicked.
+    /// What is said to its taker.
     #[inline]
-    pub(crate) fn told(self) -> Result<Tenure<'a>, PoisonError<Tenure<'a>>> {
-        self.segment.words().lock.told().with(self)
+    pub(crate) fn held(&self) -> Held {
+        self.segment.words().lock.told()
     }
 
     pub(crate) fn segment(&self) -> &'a Arc<Segment> {
         self.segment
     }
+}
+
+/// Leaves the note, once the predecessor is done; `false` where that takes too long. Under the lock.
+#[inline]
+fn note(segment: &Segment, deadline: impl FnOnce() -> Deadline) -> bool {
+    let holder = &segment.words().holder;
+    if let Some(predecessor) = Identity::from_bits(holder.load(Relaxed))
+        && !succeed(segment, predecessor, deadline())
+    {
+        return false;
+    }
+    holder.store(Identity::own().to_bits(), Relaxed);
+    true
 }
 
 /// Waits until the predecessor and those it has lent pieces to are done; `false` at the deadline, and at once
@@ -183,6 +169,11 @@ fn succeed(segment: &Segment, predecessor: Identity, deadline: Deadline) -> bool
 impl Drop for Tenure<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.remove_note();
+        let lock = &self.segment.words().lock;
+        if !self.panicking && thread::panicking() && lock.is_mine() {
+            lock.poison();
+        }
+        // SAFETY: what it gave access to is borrowed from it, and it ends here.
+        unsafe { self.release() };
     }
 }

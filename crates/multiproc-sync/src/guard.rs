@@ -46,6 +46,7 @@ impl LockWord {
     /// # Safety
     /// The memory stays mapped at this address, and a lock, until the guard has been dropped, or, where
     /// it is leaked, until the process has ended.
+    #[inline]
     pub unsafe fn guard(&self) -> Result<LockGuard<'_>, PoisonError<LockGuard<'_>>> {
         // SAFETY: passed on to the caller.
         match unsafe { self.guard_until(Deadline::NEVER) } {
@@ -66,6 +67,7 @@ impl LockWord {
     ///
     /// # Safety
     /// As [`guard`](Self::guard).
+    #[inline]
     pub unsafe fn guard_until(
         &self,
         deadline: Deadline,
@@ -76,6 +78,37 @@ impl LockWord {
             Err(NotTaken::TimedOut) => Err(LockTimeoutError::TimedOut),
             Err(error @ NotTaken::WouldDeadlock) => panic!("{error}"),
         }
+    }
+
+    /// Takes the lock without a guard, also where it is poisoned: [`told`](Self::told) says so. `false` at the
+    /// deadline. It is held until [`unlock`](Self::unlock), or until the process has ended.
+    ///
+    /// # Panics
+    /// As [`guard`](Self::guard).
+    ///
+    /// # Safety
+    /// The memory stays mapped at this address, and a lock, until it is unlocked or the process has ended.
+    #[inline]
+    pub unsafe fn hold_until(&self, deadline: Deadline) -> bool {
+        // SAFETY: passed on to the caller.
+        match unsafe { self.lock_until(deadline, Until::ProcessEnds) } {
+            Ok(_) => true,
+            Err(NotTaken::TimedOut) => false,
+            Err(error @ NotTaken::WouldDeadlock) => panic!("{error}"),
+        }
+    }
+
+    /// As [`hold_until`](Self::hold_until), if nobody holds it.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    ///
+    /// # Safety
+    /// As [`hold_until`](Self::hold_until).
+    #[inline]
+    pub unsafe fn try_hold(&self) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { self.try_lock_until(Until::ProcessEnds) }.is_some()
     }
 
     /// Takes the lock if nobody holds it.
@@ -89,6 +122,7 @@ impl LockWord {
     ///
     /// # Safety
     /// As [`guard`](Self::guard).
+    #[inline]
     pub unsafe fn try_guard(&self) -> Result<LockGuard<'_>, TryLockError<LockGuard<'_>>> {
         // SAFETY: passed on to the caller.
         match unsafe { self.try_lock_until(Until::ProcessEnds) } {
@@ -99,6 +133,7 @@ impl LockWord {
 }
 
 impl<'a> LockGuard<'a> {
+    #[inline]
     fn new(lock: &'a LockWord, held: Held) -> Result<LockGuard<'a>, PoisonError<LockGuard<'a>>> {
         held.with(LockGuard {
             lock,
@@ -135,6 +170,7 @@ impl<'a> LockGuard<'a> {
 }
 
 impl Drop for LockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // A forked child has its parent's guards, but not its locks.
         if !self.panicking && thread::panicking() && self.lock.is_mine() {

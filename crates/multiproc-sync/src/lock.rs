@@ -149,6 +149,7 @@ impl Held {
     ///
     /// # Errors
     /// [`PoisonError`] where a holder died or panicked.
+    #[inline]
     pub fn with<T>(self, taken: T) -> Result<T, PoisonError<T>> {
         match self {
             Held::Sound => Ok(taken),
@@ -191,6 +192,7 @@ impl LockWord {
     ///
     /// # Safety
     /// As [`lock`](Self::lock), with that in place of the thread's end.
+    #[inline]
     pub(crate) unsafe fn lock_until(
         &self,
         deadline: Deadline,
@@ -285,6 +287,7 @@ impl LockWord {
 
     /// # Safety
     /// As [`lock_until`](Self::lock_until).
+    #[inline]
     pub(crate) unsafe fn try_lock_until(&self, until: Until) -> Option<Held> {
         let me = thread_id();
         self.robust.announce();
@@ -303,6 +306,7 @@ impl LockWord {
     ///
     /// # Safety
     /// What the lock protects is no longer accessed on the strength of it.
+    #[inline]
     pub unsafe fn unlock(&self) {
         if !self.robust.unlink() {
             return;
@@ -349,6 +353,7 @@ impl LockWord {
 
     /// Whether the calling thread holds the lock.
     #[must_use]
+    #[inline]
     pub fn is_mine(&self) -> bool {
         self.word().load(Relaxed) & THREAD_ID == thread_id()
     }
@@ -423,6 +428,7 @@ impl LockWord {
     ///
     /// # Safety
     /// As [`lock_until`](Self::lock_until); and the word is in no list of this thread's.
+    #[inline]
     unsafe fn enter(&self, me: u32, before: u32, until: Until) -> Held {
         if before & OWNER_DIED != 0 {
             let owner = match self.note(OWNER).load(Relaxed) {

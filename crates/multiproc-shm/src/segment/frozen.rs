@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use multiproc_sync::Held;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Frozen};
 
@@ -55,18 +56,15 @@ impl Segment {
     fn frozen_copy(self: &Arc<Segment>) -> io::Result<Arc<FrozenSegment>> {
         let copy = Segment::create(self.contents)?;
         // A holder that died in the meantime leaves its poison in the copy.
-        let held = match Tenure::take(self) {
-            Ok(tenure) => tenure,
-            Err(poisoned) => {
-                copy.words().lock.poison_for(poisoned.owner());
-                poisoned.into_inner()
-            }
-        };
+        let tenure = Tenure::take(self);
+        if let Held::Poisoned { owner } = tenure.held() {
+            copy.words().lock.poison_for(owner);
+        }
         let length = self.contents.length * self.contents.element_size;
         // SAFETY: both have room for as many bytes; who has the tenure is alone with the one, and the other
         // is fresh and nobody else's.
         unsafe { self.base().copy_to_nonoverlapping(copy.base(), length) };
-        drop(held);
+        drop(tenure);
         copy.freeze().map_err(|(_, error)| error)
     }
 }

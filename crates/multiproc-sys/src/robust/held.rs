@@ -51,15 +51,18 @@ impl Held {
         Held { slots, top: 0, count: 0 }
     }
 
+    #[inline]
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
+    #[inline]
     pub(super) fn newest(&self) -> Option<*const RobustWord> {
         let last = self.top.checked_sub(1)?;
         Some(bare(self.slots[last].load(Relaxed)))
     }
 
+    #[inline]
     pub(super) fn push(&mut self, word: &RobustWord, until_process_ends: bool) {
         if self.top == self.slots.len() {
             self.make_room();
@@ -71,6 +74,7 @@ impl Held {
         self.count += 1;
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, word: *const RobustWord) -> Option<Place> {
         let mut newer = None;
         let mut at = self.top;
