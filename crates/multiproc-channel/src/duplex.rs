@@ -38,7 +38,9 @@ use crate::error::{
 ///
 /// # Differences from Python
 /// An end has a type of messages each way. It has one owner: sent to another process it moves there, where
-/// Python's is copied, and two processes that use one end at a time spoil each other's messages.
+/// Python's is copied, and two processes that use one end at a time spoil each other's messages. A message that its
+/// sender did not get to finish never comes, where Python's reader gets an error in its middle. There is no limit at
+/// which a message is too large for a reader's buffer, but the one that both ends were made with.
 #[doc(alias = "multiprocessing.Pipe")]
 pub fn duplex<A, B>() -> io::Result<(Duplex<A, B>, Duplex<B, A>)> {
     ChannelBuilder::new().duplex()

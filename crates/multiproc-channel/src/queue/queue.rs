@@ -58,6 +58,11 @@ use crate::error::{
 /// wait for before it exits, and a process that exits or is killed right after `send` has sent. A process that is
 /// killed while it has the queue's lock does not keep the others waiting. `close` is for all processes and has
 /// takers told when nothing more will come; Python's closes one process's handle.
+///
+/// What cannot be encoded is an error of the call that puts it, which gives it back; Python prints a traceback in a
+/// thread and drops it. A message is as it was when it was put. `len`, `is_empty` and `is_full` say what is so at that
+/// moment, where Python's are approximate; and messages come out in the order in which they were put, whoever put
+/// them.
 #[doc(alias = "multiprocessing.Queue")]
 pub struct Queue<T> {
     pub(super) port: Arc<Port>,
