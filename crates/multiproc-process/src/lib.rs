@@ -46,6 +46,13 @@
 //! to [`EXIT_WAIT`]; [daemonic](Builder::daemon) ones are killed; [detached](Process::detach) ones end with
 //! it, as all do when it ends in another way.
 //!
+//! # Signals
+//!
+//! The library installs no handler and ignores no signal. Each child leads a process group of its own, so that what a
+//! terminal sends reaches the program alone: Ctrl-C ends it, and the kernel then ends the rest, without a word from
+//! any. Ctrl-Z stops the program alone, too; its children run on until they need it, and
+//! [`suspend`](Process::suspend) is there for a program that wants them stopped.
+//!
 //! # Differences from Python
 //!
 //! - A process is started when it is made, once; there is no subclass, no `run`, no group. Its name is given to

@@ -27,6 +27,7 @@
 //! | the parent | before e | the child finds another parent than it should have, or the lifeline broken |
 //! | | after e | the kernel kills it; and the server, by the same lifeline |
 //!
+//! A server that cannot fork is replaced as one that has died: limits are those of its own start.
 //! A server that does not answer by the deadline, or within a time that no fork takes, is killed; what the number
 //! says then is certain.
 
@@ -180,12 +181,16 @@ pub(crate) fn start(setting: &Setting, theirs: Socket) -> Result<Waiter, Error> 
     };
     let mut turn =
         Turn::take(setting.deadline).ok_or_else(|| server_failed(ServerFailure::Silent))?;
-    let mut ended = None;
+    let mut last = None;
     for _ in 0..ATTEMPTS {
         let server = turn.server(setting.deadline)?;
         match server.ask(&request, &handles, setting.deadline) {
             Ok(Answer::Forked(pid)) => return sys::look_after(pid).map_err(start),
-            Ok(Answer::Failed(error)) => return Err(start(error)),
+            // It may be held to a limit that this process had when it was started, and has no more.
+            Ok(Answer::Failed(error)) => {
+                turn.end();
+                last = Some(start(error));
+            }
             Ok(Answer::Unfit(why)) => {
                 turn.end();
                 return Err(server_failed(ServerFailure::Unfit(why)));
@@ -202,13 +207,13 @@ pub(crate) fn start(setting: &Setting, theirs: Socket) -> Result<Waiter, Error> 
             }
             Err(Lost::Ended(Ended { status, .. })) => {
                 turn.forget();
-                ended = Some(status);
+                last = Some(server_failed(ServerFailure::Ended(status)));
             }
             // Too many descriptors in flight, say: it is not the server's fault, which has got nothing.
             Err(Lost::NotSent(error)) => return Err(start(error)),
         }
     }
-    Err(server_failed(ServerFailure::Ended(ended.flatten())))
+    Err(last.unwrap_or_else(|| server_failed(ServerFailure::Ended(None))))
 }
 
 /// At the end of the program.
