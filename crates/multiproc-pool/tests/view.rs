@@ -230,8 +230,21 @@ fn a_timeline_and_its_picture_are_bounded() {
     let timeline = pool.timeline().unwrap();
     assert_eq!((timeline.tasks.len(), timeline.forgotten), (5_000, 35_000));
     check(&timeline);
-    let svg = timeline.to_svg();
-    assert!(svg.len() < 2 * 1100 * 2 * 160, "{}", svg.len());
+    let mut most = timeline.clone();
+    // Many more tasks make no larger a picture, be it that they all went wrong.
+    for task in &timeline.tasks {
+        let wrong = [TaskOutcome::Panicked, TaskOutcome::Failed].map(|outcome| {
+            let mut task = task.clone();
+            task.outcome = outcome;
+            task
+        });
+        most.tasks.extend(wrong.into_iter().cycle().take(20));
+    }
+    for timeline in [&timeline, &most] {
+        let svg = timeline.to_svg();
+        // Two lanes of a thousand columns, in each a bar and what may have gone wrong.
+        assert!(svg.len() < 2 * 1016 * 3 * 250, "{}", svg.len());
+    }
     finish(pool);
     oracle.finish();
 }

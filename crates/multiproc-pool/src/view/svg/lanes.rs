@@ -3,6 +3,7 @@
 //! A task that is a pixel wide or more is a box of its own. Shorter ones are drawn column by column, the paler the
 //! less of the column they fill; one that went wrong is seen however short it was.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::axis::Axis;
@@ -54,10 +55,15 @@ pub(super) fn draw(svg: &mut Svg, timeline: &Timeline, seat: usize, axis: &Axis,
         .sum();
     let mut filled = vec![(0.0, 0); column_of(WIDTH - RIGHT) + 1];
     let mut boxes = Vec::new();
+    let mut marked = HashSet::new();
     for task in tasks {
         let (from, to) = (axis.x(task.started), axis.x(task.ended));
-        if to - from >= 1.0 || task.outcome != TaskOutcome::Returned {
-            boxes.push((from, to, task));
+        let wide = to - from >= 1.0;
+        if wide || task.outcome != TaskOutcome::Returned {
+            // Of those that went wrong in one place, one is seen.
+            if wide || marked.insert((column_of(from), task.outcome)) {
+                boxes.push((from, to, task));
+            }
             continue;
         }
         let column = &mut filled[column_of(from)];
@@ -67,14 +73,12 @@ pub(super) fn draw(svg: &mut Svg, timeline: &Timeline, seat: usize, axis: &Axis,
     for (from, to, task) in boxes {
         draw_box(svg, timeline, task, (from, to.max(from + 2.0)), y);
     }
-    for worker in timeline.workers.iter().filter(|worker| worker.seat == seat) {
+    let lost = (timeline.tasks.iter()).filter(|task| task.outcome == TaskOutcome::Lost);
+    let lost: HashSet<usize> = lost.map(|task| task.worker).collect();
+    let workers = timeline.workers.iter().enumerate();
+    for (number, worker) in workers.filter(|(_, worker)| worker.seat == seat) {
         let Some(ended) = worker.ended else { continue };
-        let place = timeline
-            .workers
-            .iter()
-            .position(|other| std::ptr::eq(other, worker));
-        let lost = (timeline.tasks.iter())
-            .any(|task| Some(task.worker) == place && task.outcome == TaskOutcome::Lost);
+        let lost = lost.contains(&number);
         let (x, class) = (axis.x(ended), if lost { "death" } else { "end-of-worker" });
         svg.add(format_args!(
             r#"<line class="{class}" x1="{x:.1}" y1="{:.1}" x2="{x:.1}" y2="{:.1}"><title>pid {} ended</title></line>"#,
