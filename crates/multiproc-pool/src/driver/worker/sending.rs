@@ -169,7 +169,10 @@ impl Worker {
             };
             pushed.map_err(|error| self.refused(error))?
         } else {
-            let whole = [&ticket, &*parts.concat()].concat();
+            // Once, and into a buffer of its length: it may be a gigabyte.
+            let mut whole = Vec::with_capacity(length);
+            whole.extend_from_slice(&ticket);
+            parts.iter().for_each(|part| whole.extend_from_slice(part));
             let mut outgoing = Outgoing::new(whole, tag);
             let whole = outgoing
                 .push(&mut self.tasks)
