@@ -20,6 +20,8 @@ mod peers;
 mod peers;
 mod python;
 mod race;
+mod scaling;
+mod simulation;
 mod svg;
 mod table;
 
@@ -27,7 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lexopt::Arg::Long;
+use lexopt::Arg::{Long, Value};
 use lexopt::ValueExt;
 
 use machine::Machine;
@@ -35,7 +37,9 @@ use python::Python;
 use race::{Effort, Outcome, Standing, race, say};
 
 const USAGE: &str = "\
-usage: cargo xtask bench [OPTIONS]
+usage: cargo xtask bench [scaling | simulate] [OPTIONS]
+  scaling        how the pool behaves with more workers, larger payloads and longer tasks
+  simulate       what a model says of more cores than this machine has
   --quick        fewer and shorter rounds: within a minute
   --rounds N     so many rounds
   --only WORDS   jobs whose name has these words in it; may be repeated
@@ -44,7 +48,16 @@ usage: cargo xtask bench [OPTIONS]
   --svg FILE     bars
 ";
 
+/// What is to be shown.
+#[derive(PartialEq)]
+enum View {
+    Table,
+    Scaling,
+    Simulation,
+}
+
 struct Options {
+    view: View,
     effort: Effort,
     only: Vec<String>,
     list: bool,
@@ -63,6 +76,7 @@ const QUICK: Effort = Effort {
 
 fn options() -> Result<Options, lexopt::Error> {
     let mut options = Options {
+        view: View::Table,
         effort: FULL,
         only: Vec::new(),
         list: false,
@@ -79,6 +93,8 @@ fn options() -> Result<Options, lexopt::Error> {
             Long("list") => options.list = true,
             Long("json") => options.json = Some(arguments.value()?.into()),
             Long("svg") => options.svg = Some(arguments.value()?.into()),
+            Value(view) if view == "scaling" => options.view = View::Scaling,
+            Value(view) if view == "simulate" => options.view = View::Simulation,
             _ => return Err(argument.unexpected()),
         }
     }
@@ -117,6 +133,17 @@ fn run(options: &Options) -> Result<bool, String> {
     let python = Python::default();
     let machine = Machine::look(&python);
     println!("{machine}\n");
+    match options.view {
+        View::Table => {}
+        View::Scaling => {
+            scaling::show(&python, options.effort);
+            return Ok(true);
+        }
+        View::Simulation => {
+            simulation::show();
+            return Ok(true);
+        }
+    }
     let wanted = |name: &str| {
         options.only.is_empty() || options.only.iter().any(|words| name.contains(words))
     };

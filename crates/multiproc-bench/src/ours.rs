@@ -5,11 +5,13 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use multiproc::process::StartMethod;
 use multiproc::{Barrier, Lock, Pool, Process, Receiver, Sender, SharedArray, SharedValue};
 use serde_bytes::ByteBuf;
 
 use crate::jobs::{self, BULK, square};
 use crate::kernel::rest;
+use crate::python::WORKERS;
 use crate::race::{Run, check, say, timed};
 
 /// Tasks that are scheduled each by itself.
@@ -60,7 +62,15 @@ pub fn process() -> Result<Run, String> {
 
 /// As [`process`], by a fork server.
 pub fn fork_server() -> Result<Run, String> {
-    Err("multiproc has no fork server yet".to_owned())
+    Ok(Box::new(|times| {
+        let run = || {
+            let builder = Process::builder().start_method(StartMethod::ForkServer);
+            builder.spawn(|n: u64| n + 1, 6)?.join()
+        };
+        let (took, all_well) = timed(|| (0..times).all(|_| run().is_ok_and(|n| n == 7)));
+        check(all_well, "a child's result")?;
+        Ok(took)
+    }))
 }
 
 /// Sums what comes, and answers with the sum when it is asked by a 0; everything else is one more than what counts.
@@ -171,6 +181,20 @@ pub fn vector() -> Result<Run, String> {
         let (took, all_well) = timed(|| (0..times).all(|_| send().is_ok_and(are_right)));
         check(all_well, "the payload")?;
         Ok(took / BULK as f64)
+    }))
+}
+
+/// Tasks with payloads of so many bytes each.
+pub fn payload(bytes: usize) -> Result<Run, String> {
+    let pool = Pool::new(WORKERS).map_err(say)?;
+    let data = ByteBuf::from(vec![7_u8; bytes]);
+    Ok(Box::new(move |tasks| {
+        let items = std::iter::repeat_n(&data, tasks);
+        let (took, results) = timed(|| pool.map(|data: ByteBuf| data.len(), items));
+        let results = results.map_err(say)?;
+        let right = results.len() == tasks && results.iter().all(|length| *length == bytes);
+        check(right, "a payload")?;
+        Ok(took)
     }))
 }
 

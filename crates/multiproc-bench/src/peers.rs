@@ -88,6 +88,20 @@ pub fn rayon_tasks(workers: usize, loops: u64) -> Result<Run, String> {
     }))
 }
 
+/// Tasks on two of rayon's threads, each of which copies a payload of so many bytes, as a task that is to own it must.
+pub fn rayon_payload(bytes: usize) -> Result<Run, String> {
+    let pool = threads(WORKERS)?;
+    let data = vec![7_u8; bytes];
+    Ok(Box::new(move |tasks| {
+        let items = (0..tasks).into_par_iter().with_max_len(1);
+        let length = |_| black_box(data.clone()).len();
+        let (took, results) = timed(|| pool.install(|| items.map(length).collect::<Vec<_>>()));
+        let right = results.len() == tasks && results.iter().all(|length| *length == bytes);
+        check(right, "a payload")?;
+        Ok(took)
+    }))
+}
+
 /// The number 0 asks for the sum since the last, everything else is one more than what is to be summed.
 fn sum(incoming: impl Fn() -> Option<u64>, outgoing: impl Fn(u64)) {
     let mut sum = 0;

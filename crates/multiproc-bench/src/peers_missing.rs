@@ -19,6 +19,7 @@ missing! {
     procspawn_process();
     rayon_map(usize);
     rayon_tasks(usize, u64);
+    rayon_payload(usize);
     crossbeam(Option<usize>);
     ipc_one_way();
     ipc_round_trip();

@@ -32,10 +32,10 @@ def check(right, what):
 pools = {}
 
 
-def pool():
-    if "pool" not in pools:
-        pools["pool"] = context.Pool(WORKERS)
-    return pools["pool"]
+def pool(workers=WORKERS):
+    if ("pool", workers) not in pools:
+        pools["pool", workers] = context.Pool(workers)
+    return pools["pool", workers]
 
 
 def futures():
@@ -185,6 +185,19 @@ def tasks(n, loops):
     return took
 
 
+def map_on(n, workers):
+    took, result = timed(lambda: pool(workers).map(square, range(n), chunksize=1))
+    check(result == [i * i for i in range(n)], "map")
+    return took
+
+
+def payload(n, size):
+    data = b"\x07" * size
+    took, result = timed(lambda: pool().map(len, [data] * n, chunksize=1))
+    check(result == [size] * n, "payload")
+    return took
+
+
 def pace(n):
     """Nanoseconds that `spin` takes for `n` loops."""
     return timed(lambda: spin(n))[0]
@@ -209,6 +222,8 @@ JOBS = {
     "lock": lock,
     "increments": increments,
     "tasks": tasks,
+    "map_on": map_on,
+    "payload": payload,
     "pace": pace,
     "pid": pid,
 }
@@ -221,7 +236,7 @@ for order in sys.stdin:
         print("!", repr(error), flush=True)
 
 for name, one in pools.items():
-    if name == "pool":
+    if name[0] == "pool":
         one.terminate()
     elif name == "futures":
         one.shutdown()

@@ -61,6 +61,28 @@ impl Python {
         }
     }
 
+    /// The set-up of a contender that maps on so many workers.
+    pub fn map_on(&self, workers: usize) -> impl FnOnce() -> Result<Run, String> + use<> {
+        self.with("map_on", workers)
+    }
+
+    /// The set-up of a contender that sends payloads of so many bytes.
+    pub fn payload(&self, bytes: usize) -> impl FnOnce() -> Result<Run, String> + use<> {
+        self.with("payload", bytes)
+    }
+
+    fn with(
+        &self,
+        job: &'static str,
+        number: usize,
+    ) -> impl FnOnce() -> Result<Run, String> + use<> {
+        let python = self.clone();
+        move || {
+            python.version()?;
+            Ok(Box::new(move |pieces| python.order(job, &[pieces, number])))
+        }
+    }
+
     /// The set-up of a contender whose cost is the memory that one of its idle workers has for itself.
     pub fn idle_memory(&self) -> impl FnOnce() -> Result<Run, String> + use<> {
         let python = self.clone();
