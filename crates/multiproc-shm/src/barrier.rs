@@ -37,8 +37,8 @@ use crate::home::{Primitive, Shared};
 ///
 /// # Differences from Python
 ///
-/// A process that is killed leaves the others waiting in Python. A timeout is given to each wait, not to
-/// the barrier. No more than 126 threads can wait for each other.
+/// A process that is killed leaves the others waiting in Python. A timeout and an action are given to each
+/// wait, not to the barrier. Who comes last has the number 0 and calls its action. No more than 126 threads can wait for each other.
 #[doc(alias = "multiprocessing.Barrier")]
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Barrier {
@@ -105,6 +105,22 @@ impl Barrier {
     /// Where `action` does, which breaks the barrier for the others; and as [`wait`](Self::wait).
     pub fn wait_with(&self, action: impl FnOnce()) -> Result<BarrierWaitResult, BarrierError> {
         self.wait_until(Deadline::NEVER, action)
+    }
+
+    /// As [`wait_with`](Self::wait_with), for no longer than `timeout`, which breaks the barrier. How long the
+    /// action takes does not count.
+    ///
+    /// # Errors
+    /// As [`wait_timeout`](Self::wait_timeout).
+    ///
+    /// # Panics
+    /// As [`wait_with`](Self::wait_with).
+    pub fn wait_timeout_with(
+        &self,
+        timeout: Duration,
+        action: impl FnOnce(),
+    ) -> Result<BarrierWaitResult, BarrierError> {
+        self.wait_until(Deadline::after(timeout), action)
     }
 
     /// Has the calling thread take part until the value this gives is dropped: if it ends before, killed

@@ -20,6 +20,28 @@
 //! A process gone wild may spoil the *values* in memory shared with it. Lengths, offsets and everything
 //! else that others act on are kept privately by each process.
 //!
+//! # What a death, a panic, a guard and a question do to each other
+//!
+//! | | its holder dies or panics: the next | in a thread that has a guard: to take it again | to ask (`get`, `is_locked`, `available`, …) |
+//! |---|---|---|---|
+//! | [`Mutex`] | is told, until `clear_poison` | panics | `get` and `set` panic |
+//! | [`RwLock`] | is told of a writer, until `clear_poison` | panics | never waits |
+//! | [`Lock`] | is told, once | waits for another to release it | never waits |
+//! | [`RLock`] | is told, until `clear_poison` | has it once more | never waits |
+//! | [`Semaphore`], [`BoundedSemaphore`] | gets the permit, and is told nothing | takes another permit | never waits |
+//! | [`Barrier`] | finds it broken, until `reset` | | never waits |
+//! | [`Event`], [`Condition`], [`Once`] | goes on; `call_once` is told | | never waits |
+//!
+//! After a `fork` without a new program, the child's copies of its parent's guards do nothing, and its handles
+//! are as good as any.
+//!
+//! # Differences from Python
+//!
+//! Of all primitives: a timeout is a [`Duration`](std::time::Duration), which cannot be negative, and one too
+//! long to be a time is no limit. A signal does not end a wait. They have no name that could be left behind.
+//! Guards release what was taken; a release by who has not taken it is a method of [`Lock`] and [`Semaphore`]
+//! and cannot be written for the others. What is each primitive's own is said there.
+//!
 //! The feature `ndarray` adds views of that crate to guards and frozen arrays, in the shape of the array.
 //!
 //! Under `--cfg loom` there are the ring and the lending of pieces alone: the models are of them, and real
