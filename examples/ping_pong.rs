@@ -1,6 +1,6 @@
 //! How long a message takes there and back between two processes, over each transport that channels have.
 //!
-//! `cargo run --release --example ping_pong [ROUND TRIPS]`
+//! `cargo run --release --features ipc --example ping_pong [ROUND TRIPS]`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::env;
@@ -10,7 +10,11 @@ use std::time::{Duration, Instant};
 use multiproc::channel::{ChannelBuilder, Transport};
 use multiproc::{Duplex, Process};
 
-const TRANSPORTS: [Transport; 1] = [Transport::Ring];
+const TRANSPORTS: &[Transport] = &[
+    Transport::Ring,
+    #[cfg(feature = "ipc")]
+    Transport::Ipc,
+];
 const TRIPS: usize = 20_000;
 const PER_MILLE: [usize; 4] = [500, 900, 990, 999];
 
@@ -32,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{:10} {:>8} {:>8} {:>8} {:>8} {:>8}",
         "transport", "50%", "90%", "99%", "99.9%", "longest"
     );
-    for transport in TRANSPORTS {
+    for &transport in TRANSPORTS {
         let mut times = measure(transport, trips)?;
         times.sort_unstable();
         print!("{:10}", format!("{transport:?}").to_lowercase());
@@ -40,6 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             print!(" {:>8.1}", micros(times[times.len() * share / 1000]));
         }
         println!(" {:>8.1}", micros(times[times.len() - 1]));
+    }
+    if cfg!(not(feature = "ipc")) {
+        println!("ipc        not measured: it takes the feature `ipc`");
     }
     Ok(())
 }
