@@ -126,12 +126,17 @@ fn a_death_at_every_step_of_a_wait() {
 fn one_of_three_dies(steps: u32) -> bool {
     let shared = Shared::new();
     let (member, told) = member(&shared, 3, steps);
-    let other = go(&shared, |shared| {
-        let _passed_or_broken: Result<u32, BarrierError> = shared.wait(3);
+    let (tell, other_passed) = channel();
+    let other = go(&shared, move |shared| {
+        tell.send(shared.wait(3).is_ok()).unwrap();
     });
-    let _passed_or_broken: Result<u32, BarrierError> = shared.wait(3);
+    let passed = shared.wait(3).is_ok();
     join([member, other]);
-    told.recv().unwrap()
+    let survived = told.recv().unwrap();
+    // A round is passed by all or by none.
+    assert_eq!(passed, other_passed.recv().unwrap());
+    assert!(passed || !survived);
+    survived
 }
 
 #[test]

@@ -12,17 +12,18 @@
 
 #![cfg(loom)]
 
+mod modelled;
+
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
 
 use loom::cell::UnsafeCell;
-use loom::model::Builder;
-use loom::sync::mpsc::{Sender, channel};
+use loom::sync::mpsc::channel;
 use loom::thread;
 use multiproc_sync::primitive::futex;
-use multiproc_sync::primitive::model::{die, mortal, step};
+use multiproc_sync::primitive::model::{die, step};
 use multiproc_sync::{Deadline, Held, LockWord, NotTaken};
+
+use modelled::{at_every_step, explore, go, join, victim};
 
 /// A lock and what it protects: two numbers that are equal unless a change was cut short.
 struct Shared {
@@ -94,44 +95,6 @@ impl Shared {
         self.release();
         held
     }
-}
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = builder
-        .preemption_bound
-        .or(Some(3))
-        .map(|most| most.min(preemptions));
-    builder.check(model);
-}
-
-fn go(shared: &Arc<Shared>, run: impl FnOnce(&Shared) + 'static) -> thread::JoinHandle<()> {
-    let shared = Arc::clone(shared);
-    thread::spawn(move || run(&shared))
-}
-
-fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
-    for thread in threads {
-        thread.join().unwrap();
-    }
-}
-
-/// Runs `model` with the number of steps that its mortal threads may live for, from none to as many
-/// as they take: until it says that they came through in every execution.
-fn at_every_step(preemptions: usize, model: impl Fn(u32) -> bool + Copy + Sync + Send + 'static) {
-    for steps in 0..100 {
-        // Not loom's: kept from one execution to the next.
-        let survived = Arc::new(AtomicBool::new(true));
-        let all = Arc::clone(&survived);
-        explore(preemptions, move || {
-            all.fetch_and(model(steps), SeqCst);
-        });
-        if survived.load(SeqCst) {
-            assert!(steps > 8, "the victim has hardly done anything");
-            return;
-        }
-    }
-    panic!("the victim never comes to an end");
 }
 
 #[test]
@@ -231,19 +194,6 @@ fn a_holders_death_is_told_to_a_sleeper() {
             assert_ne!(shared.turn(), Held::Sound);
         }
     });
-}
-
-/// A thread that lives for so many steps of what it does with the lock. Tells whether it came through.
-fn victim(
-    shared: &Arc<Shared>,
-    steps: u32,
-    tell: &Sender<bool>,
-    run: fn(&Shared) -> Held,
-) -> thread::JoinHandle<()> {
-    let tell = tell.clone();
-    go(shared, move |shared| {
-        tell.send(mortal(steps, || run(shared)).is_some()).unwrap()
-    })
 }
 
 /// Takes the lock and ends.
