@@ -432,7 +432,8 @@ impl Server {
     /// Ends it and reaps it: then the number is certain.
     fn end(&self, silent: bool) -> Ended {
         // What cannot be killed or waited for ends with this process.
-        let _killed = self.waiter.kill_group(signal::KILL);
+        // Not its group, which a child that was just forked has not left yet.
+        let _killed = self.waiter.kill(signal::KILL);
         let gone = self.waiter.wait(Deadline::after(KILLED));
         let status = match gone {
             Ok(true) => self.waiter.try_reap().ok().flatten(),
