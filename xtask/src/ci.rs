@@ -1,15 +1,16 @@
 //! `ci`: all there is. What runs on a change runs here, and nowhere else.
 
-use crate::steps::{Outcome, Steps, cargo, has_tool, run as run_command};
-use crate::{bench, loom, test, tidy};
+use crate::steps::{Steps, cargo, has_tool, run as run_command};
+use crate::{bench, fmt, loom, test, tidy};
 
 pub(crate) fn run(steps: &mut Steps) {
-    steps.run("fmt", || {
-        needs("fmt", "rustfmt")?;
-        run_command(&mut cargo(&["fmt", "--all", "--check"]))
-    });
+    fmt::run(steps, true);
     steps.run("clippy", || {
-        needs("clippy", "clippy")?;
+        if !has_tool("clippy") {
+            return Err(
+                "`cargo clippy` is missing; install it with `rustup component add clippy`".into(),
+            );
+        }
         run_command(&mut cargo(&[
             "clippy",
             "--workspace",
@@ -39,13 +40,4 @@ pub(crate) fn run(steps: &mut Steps) {
     test::run(steps);
     loom::run(steps);
     bench::run(steps, &["--check"]);
-}
-
-fn needs(tool: &str, component: &str) -> Outcome {
-    if has_tool(tool) {
-        return Ok(());
-    }
-    Err(format!(
-        "`cargo {tool}` is missing; install it with `rustup component add {component}`"
-    ))
 }

@@ -12,6 +12,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod examples;
+mod fmt;
 mod fuzz;
 mod loom;
 mod steps;
@@ -28,6 +29,7 @@ usage: cargo xtask VERB
   ci        all there is: fmt, clippy, docs, tidy, test, loom
   test      unit tests, tests with real processes, doctests; the same under nextest; examples
   examples  each example, and whether it prints what it must
+  fmt       formats every Rust file, also those that `cargo fmt` does not find
   tidy      rules of the tree that no compiler checks
   loom      the models of lock-free code
   chaos     workers killed at every moment, some minutes of it; `chaos 5` takes five times as long
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(&mut steps),
         ["test"] => test::run(&mut steps),
         ["examples"] => examples::run(&mut steps),
+        ["fmt"] => fmt::run(&mut steps, false),
         ["tidy"] => tidy::run(&mut steps),
         ["loom"] => loom::run(&mut steps),
         ["chaos", ref args @ ..] => chaos::run(&mut steps, args),

@@ -34,6 +34,12 @@ pub(crate) fn run(steps: &mut Steps) {
     steps.run("tidy", || check(&Tree::of_folder(root())));
 }
 
+/// The paths of all Rust files, from the workspace's folder.
+pub(crate) fn sources() -> Vec<String> {
+    let tree = Tree::of_folder(root());
+    tree.sources().map(|file| file.path.clone()).collect()
+}
+
 fn check(tree: &Tree) -> Outcome {
     let findings: Vec<_> = RULES.iter().flat_map(|rule| rule(tree)).collect();
     if findings.is_empty() {
