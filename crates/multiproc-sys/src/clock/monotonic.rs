@@ -18,7 +18,10 @@ impl Deadline {
     /// The present moment: a wait that only looks.
     #[must_use]
     pub fn now() -> Deadline {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // SAFETY: `now` is a live timespec that the call fills; CLOCK_MONOTONIC always exists.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         let nanos = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
@@ -29,7 +32,9 @@ impl Deadline {
     #[must_use]
     pub fn after(duration: Duration) -> Deadline {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Deadline { nanos: Deadline::now().nanos.saturating_add(nanos) }
+        Deadline {
+            nanos: Deadline::now().nanos.saturating_add(nanos),
+        }
     }
 
     /// `duration` from now, or never.
@@ -48,7 +53,9 @@ impl Deadline {
     #[must_use]
     pub fn plus(self, duration: Duration) -> Deadline {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Deadline { nanos: self.nanos.saturating_add(nanos) }
+        Deadline {
+            nanos: self.nanos.saturating_add(nanos),
+        }
     }
 
     /// Whether the moment has come.

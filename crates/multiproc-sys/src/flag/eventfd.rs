@@ -29,7 +29,9 @@ impl Flag {
         let one = 1_u64.to_ne_bytes();
         let fd = self.0.as_raw_fd();
         // SAFETY: `one` is live and eight bytes long.
-        unless_full_or_empty(restarting(|| unsafe { libc::write(fd, one.as_ptr().cast(), 8) }))
+        unless_full_or_empty(restarting(|| unsafe {
+            libc::write(fd, one.as_ptr().cast(), 8)
+        }))
     }
 
     /// Lowers it.
@@ -40,7 +42,9 @@ impl Flag {
         let mut count = [0_u8; 8];
         let fd = self.0.as_raw_fd();
         // SAFETY: `count` is live and eight bytes long.
-        unless_full_or_empty(restarting(|| unsafe { libc::read(fd, count.as_mut_ptr().cast(), 8) }))
+        unless_full_or_empty(restarting(|| unsafe {
+            libc::read(fd, count.as_mut_ptr().cast(), 8)
+        }))
     }
 }
 

@@ -28,7 +28,9 @@ const RECHECK: Duration = Duration::from_millis(1);
 /// Sleeps while `word` holds `expected`, until [`wake`] or the deadline.
 pub fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Woken {
     let timeout = deadline.timespec();
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `word` is live and aligned; `timeout` is null or a live timespec. The kernel only
     // reads both.
     let result = unsafe {
@@ -50,8 +52,7 @@ pub fn wake(word: &AtomicU32, count: u32) -> usize {
     // The kernel reads the count as a signed number.
     let count = count.min(i32::MAX.cast_unsigned());
     // SAFETY: `word` is live and aligned; the kernel uses its address as a key and reads nothing.
-    let woken =
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
+    let woken = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
     usize::try_from(woken).unwrap_or(0)
 }
 
@@ -60,7 +61,10 @@ pub fn wake(word: &AtomicU32, count: u32) -> usize {
 /// # Panics
 /// If there are no words, or more than [`MAX_WORDS`].
 pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
-    assert!(!words.is_empty() && words.len() <= MAX_WORDS, "1 to {MAX_WORDS} words can be watched");
+    assert!(
+        !words.is_empty() && words.len() <= MAX_WORDS,
+        "1 to {MAX_WORDS} words can be watched"
+    );
     if waitv_missing() {
         return wait_rechecking(words, deadline);
     }
@@ -95,13 +99,20 @@ struct Waiter {
 const SIZE_U32: u32 = 2;
 
 fn waitv(words: &[(&AtomicU32, u32)], deadline: Deadline) -> io::Result<()> {
-    let mut waiters = [Waiter { value: 0, address: 0, flags: SIZE_U32, reserved: 0 }; MAX_WORDS];
+    let mut waiters = [Waiter {
+        value: 0,
+        address: 0,
+        flags: SIZE_U32,
+        reserved: 0,
+    }; MAX_WORDS];
     for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
         waiter.value = u64::from(*expected);
         waiter.address = word.as_ptr().addr() as u64;
     }
     let timeout = deadline.timespec();
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: the first `words.len()` entries describe live, aligned words; `timeout` is null or a
     // live timespec. The kernel only reads them.
     let result = unsafe {
@@ -121,7 +132,10 @@ fn wait_rechecking(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
     let (first, expected) = words[0];
     loop {
         // Acquire: pairs with whatever release made the word change; the caller looks again anyway.
-        if words.iter().any(|(word, expected)| word.load(Ordering::Acquire) != *expected) {
+        if words
+            .iter()
+            .any(|(word, expected)| word.load(Ordering::Acquire) != *expected)
+        {
             return Woken::Look;
         }
         if deadline.has_passed() {
@@ -151,7 +165,10 @@ mod tests {
         let word = AtomicU32::new(1);
         assert_eq!(wait(&word, 0, Deadline::NEVER), Woken::Look);
         let other = AtomicU32::new(5);
-        assert_eq!(wait_any(&[(&word, 1), (&other, 4)], Deadline::NEVER), Woken::Look);
+        assert_eq!(
+            wait_any(&[(&word, 1), (&other, 4)], Deadline::NEVER),
+            Woken::Look
+        );
     }
 
     #[test]
@@ -160,7 +177,10 @@ mod tests {
         let soon = || Deadline::after(Duration::from_millis(3));
         assert_eq!(wait(&word, 1, soon()), Woken::TimedOut);
         assert_eq!(wait_any(&[(&word, 1), (&word, 1)], soon()), Woken::TimedOut);
-        assert_eq!(wait_rechecking(&[(&word, 1), (&word, 1)], soon()), Woken::TimedOut);
+        assert_eq!(
+            wait_rechecking(&[(&word, 1), (&word, 1)], soon()),
+            Woken::TimedOut
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! File descriptors, and `ppoll` over a few of them.
 
 use std::io;
-pub use std::os::fd::{BorrowedFd as BorrowedHandle, OwnedFd as OwnedHandle};
 use std::os::fd::{AsFd, AsRawFd};
+pub use std::os::fd::{BorrowedFd as BorrowedHandle, OwnedFd as OwnedHandle};
 
 use crate::clock::Deadline;
 use crate::syscall::check;
@@ -87,11 +87,18 @@ pub fn poll_slice(
         .collect();
     loop {
         let timeout = deadline.remaining_timespec();
-        let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        let timeout = timeout
+            .as_ref()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: `polled` has `polled.len()` live entries; `timeout` is null or a live timespec;
         // a null mask leaves the thread's signal mask alone.
         let count = unsafe {
-            libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout, std::ptr::null())
+            libc::ppoll(
+                polled.as_mut_ptr(),
+                polled.len() as libc::nfds_t,
+                timeout,
+                std::ptr::null(),
+            )
         };
         match check(count) {
             Ok(_) => break,

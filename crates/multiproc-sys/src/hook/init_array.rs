@@ -23,7 +23,12 @@ macro_rules! before_main {
                 arguments: *const *const ::std::ffi::c_char,
                 environment: *const *const ::std::ffi::c_char,
             ) {
-                $hook($crate::hook::Start::new(&BEFORE_MAIN, count, arguments, environment))
+                $hook($crate::hook::Start::new(
+                    &BEFORE_MAIN,
+                    count,
+                    arguments,
+                    environment,
+                ))
             }
             call
         };
@@ -48,20 +53,31 @@ impl Start {
         arguments: *const *const c_char,
         environment: *const *const c_char,
     ) -> Start {
-        Start { slot, count, arguments, environment }
+        Start {
+            slot,
+            count,
+            arguments,
+            environment,
+        }
     }
 
     /// Where the program's name stands in its arguments, to be shown another.
     #[must_use]
     pub fn title(&self) -> Title {
         if self.count < 1 {
-            return Title { start: ptr::null_mut(), length: 0 };
+            return Title {
+                start: ptr::null_mut(),
+                length: 0,
+            };
         }
         // SAFETY: the C library passes so many pointers to C strings, which stay for the life of the process.
         let start = unsafe { self.arguments.read() };
         // SAFETY: as above.
         let length = unsafe { CStr::from_ptr(start) }.to_bytes().len() + 1;
-        Title { start: start.cast_mut(), length }
+        Title {
+            start: start.cast_mut(),
+            length,
+        }
     }
 
     /// Calls the functions behind this one in its image's table, which will be called by nobody else
@@ -94,14 +110,20 @@ impl Title {
     pub unsafe fn show(&self, name: &[u8]) {
         // Two bytes are not the name's: its end, and a last one, which is not 0 and so tells the kernel
         // that a name was put here, which ends where its text does.
-        let Some(most) = self.length.checked_sub(2) else { return };
+        let Some(most) = self.length.checked_sub(2) else {
+            return;
+        };
         let mut text = vec![0; self.length];
         let length = name.len().min(most);
         text[..length].copy_from_slice(&name[..length]);
         text[self.length - 1] = b'.';
         // SAFETY: `length` bytes from `start` on are the argument's own, writable, and read by nobody
         // meanwhile (the caller's promise). They are a C string before and after.
-        unsafe { self.start.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+        unsafe {
+            self.start
+                .cast::<u8>()
+                .copy_from_nonoverlapping(text.as_ptr(), text.len())
+        };
     }
 }
 

@@ -137,8 +137,11 @@ fn all_exiting(pid: u32) -> bool {
 }
 
 fn threads(pid: u32) -> io::Result<BTreeSet<String>> {
-    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
-    fs::read_dir(format!("/proc/{pid}/task"))?.map(name).collect()
+    let name =
+        |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    fs::read_dir(format!("/proc/{pid}/task"))?
+        .map(name)
+        .collect()
 }
 
 /// Whether a process of this number exists, zombies included.
@@ -169,7 +172,10 @@ impl Stat {
         let state = fields.next()?;
         let flags: u64 = fields.nth(5)?.parse().ok()?;
         let start = fields.nth(12)?.parse().ok()?;
-        Some(Stat { exiting: matches!(state, "Z" | "X") || flags & EXITING != 0, start })
+        Some(Stat {
+            exiting: matches!(state, "Z" | "X") || flags & EXITING != 0,
+            start,
+        })
     }
 }
 
@@ -189,9 +195,13 @@ mod tests {
 
     #[test]
     fn one_that_was_killed_is_over_whether_reaped_or_not() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
         let start = process_start(child.id()).unwrap();
-        let identity = Identity(NonZeroU64::new(start << PID_BITS | u64::from(child.id())).unwrap());
+        let identity =
+            Identity(NonZeroU64::new(start << PID_BITS | u64::from(child.id())).unwrap());
         assert!(!identity.is_over());
         child.kill().unwrap();
         assert!(identity.wait_until_over(Deadline::after(Duration::from_secs(60))));

@@ -32,7 +32,9 @@ impl fmt::Display for Location {
             return f.write_str("the program");
         }
         f.write_str("library ")?;
-        self.image.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.image
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -40,10 +42,13 @@ impl fmt::Display for Location {
 #[must_use]
 pub fn locate(address: usize) -> Option<Location> {
     find(|image| {
-        image.segments().any(|segment| image.covers(segment, address)).then(|| Location {
-            image: image.identity(),
-            offset: (address - image.base) as u64,
-        })
+        image
+            .segments()
+            .any(|segment| image.covers(segment, address))
+            .then(|| Location {
+                image: image.identity(),
+                offset: (address - image.base) as u64,
+            })
     })
 }
 
@@ -71,15 +76,26 @@ pub fn identity_of(address: usize) -> Vec<u8> {
 /// knows of the file.
 #[must_use]
 pub fn main_identity() -> Vec<u8> {
-    let build_id = find(|image| image.build_id().filter(|_| image.is_main()).map(<[u8]>::to_vec));
+    let build_id = find(|image| {
+        image
+            .build_id()
+            .filter(|_| image.is_main())
+            .map(<[u8]>::to_vec)
+    });
     build_id.unwrap_or_else(|| {
         fs::metadata("/proc/self/exe").map_or_else(
             |_| Vec::new(),
             |file| {
-                [file.dev(), file.ino(), file.size(), file.mtime().cast_unsigned(), file.mtime_nsec().cast_unsigned()]
-                    .iter()
-                    .flat_map(|number| number.to_le_bytes())
-                    .collect()
+                [
+                    file.dev(),
+                    file.ino(),
+                    file.size(),
+                    file.mtime().cast_unsigned(),
+                    file.mtime_nsec().cast_unsigned(),
+                ]
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect()
             },
         )
     })
@@ -91,9 +107,13 @@ pub(crate) fn constructors_after(slot: usize) -> Vec<usize> {
     let range = find(|image| {
         let (start, length) = image.constructors()?;
         let end = start.checked_add(length)?;
-        (start..end).contains(&slot).then_some((slot + size_of::<usize>(), end))
+        (start..end)
+            .contains(&slot)
+            .then_some((slot + size_of::<usize>(), end))
     });
-    let Some((next, end)) = range else { return Vec::new() };
+    let Some((next, end)) = range else {
+        return Vec::new();
+    };
     (next..end)
         .step_by(size_of::<usize>())
         // SAFETY: inside the table, whose entries the loader has relocated to addresses.
@@ -145,7 +165,11 @@ fn find<R>(visit: impl FnMut(&Image<'_>) -> Option<R>) -> Option<R> {
             unsafe { slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) }
         };
         #[expect(clippy::cast_possible_truncation, reason = "an address")]
-        let image = Image { base: info.dlpi_addr as usize, name, headers };
+        let image = Image {
+            base: info.dlpi_addr as usize,
+            name,
+            headers,
+        };
         search.found = (search.visit)(&image);
         c_int::from(search.found.is_some())
     }
@@ -162,7 +186,10 @@ fn find<R>(visit: impl FnMut(&Image<'_>) -> Option<R>) -> Option<R> {
     search.found
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "sizes and addresses of this process")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "sizes and addresses of this process"
+)]
 impl Image<'_> {
     /// The loader gives the main image no name.
     fn is_main(&self) -> bool {
@@ -177,7 +204,9 @@ impl Image<'_> {
     }
 
     fn of_type(&self, kind: u32) -> impl Iterator<Item = &Header> {
-        self.headers.iter().filter(move |header| header.p_type == kind)
+        self.headers
+            .iter()
+            .filter(move |header| header.p_type == kind)
     }
 
     fn segments(&self) -> impl Iterator<Item = &Header> {
@@ -186,16 +215,22 @@ impl Image<'_> {
 
     fn covers(&self, header: &Header, address: usize) -> bool {
         let start = self.base.wrapping_add(header.p_vaddr as usize);
-        address.checked_sub(start).is_some_and(|offset| offset < header.p_memsz as usize)
+        address
+            .checked_sub(start)
+            .is_some_and(|offset| offset < header.p_memsz as usize)
     }
 
     fn has(&self, region: Region, address: usize) -> bool {
-        let mut loaded = self.segments().filter(|segment| self.covers(segment, address));
+        let mut loaded = self
+            .segments()
+            .filter(|segment| self.covers(segment, address));
         match region {
             Region::Code => loaded.any(|segment| segment.p_flags & libc::PF_X != 0),
             Region::Constant => {
                 loaded.any(|segment| segment.p_flags & (libc::PF_W | libc::PF_X) == 0)
-                    || self.of_type(PT_GNU_RELRO).any(|relro| self.covers(relro, address))
+                    || self
+                        .of_type(PT_GNU_RELRO)
+                        .any(|relro| self.covers(relro, address))
             }
         }
     }
@@ -205,7 +240,10 @@ impl Image<'_> {
             let start = self.base.wrapping_add(header.p_vaddr as usize);
             // SAFETY: a note segment is part of a loaded one; the loader vouches for its bounds.
             let notes = unsafe {
-                slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(start), header.p_memsz as usize)
+                slice::from_raw_parts(
+                    ptr::with_exposed_provenance::<u8>(start),
+                    header.p_memsz as usize,
+                )
             };
             build_id_in(notes)
         })
@@ -220,8 +258,16 @@ impl Image<'_> {
         let entries = unsafe {
             slice::from_raw_parts(ptr::with_exposed_provenance::<[usize; 2]>(start), count)
         };
-        let value = |tag| entries.iter().find(|entry| entry[0] == tag).map(|entry| entry[1]);
-        Some((self.base.wrapping_add(value(DT_INIT_ARRAY)?), value(DT_INIT_ARRAYSZ)?))
+        let value = |tag| {
+            entries
+                .iter()
+                .find(|entry| entry[0] == tag)
+                .map(|entry| entry[1])
+        };
+        Some((
+            self.base.wrapping_add(value(DT_INIT_ARRAY)?),
+            value(DT_INIT_ARRAYSZ)?,
+        ))
     }
 }
 
@@ -231,7 +277,9 @@ fn build_id_in(mut notes: &[u8]) -> Option<&[u8]> {
     let padded = |length: u32| (length as usize).checked_next_multiple_of(4);
     loop {
         let (header, rest) = notes.split_at_checked(12)?;
-        let number = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let number = |at: usize| {
+            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         let (name, rest) = rest.split_at_checked(padded(number(0))?)?;
         let contents = rest.get(..number(4) as usize)?;
         if number(8) == NT_GNU_BUILD_ID && name == b"GNU\0" {
@@ -271,7 +319,10 @@ mod tests {
         let location = locate(address).unwrap();
         assert!(!location.image.is_empty());
         assert_eq!(resolve(&location, Region::Code), Some(address));
-        let foreign = Location { image: b"no such library".to_vec(), ..location };
+        let foreign = Location {
+            image: b"no such library".to_vec(),
+            ..location
+        };
         assert_eq!(resolve(&foreign, Region::Code), None);
     }
 
@@ -279,9 +330,15 @@ mod tests {
     fn what_is_in_no_image_is_nowhere() {
         let heap = Box::new(5_u64);
         assert_eq!(locate(ptr::from_ref(&*heap).addr()), None);
-        let beyond = Location { image: vec![], offset: u64::MAX };
+        let beyond = Location {
+            image: vec![],
+            offset: u64::MAX,
+        };
         assert_eq!(resolve(&beyond, Region::Code), None);
-        let wild = Location { image: vec![], offset: 1 << 40 };
+        let wild = Location {
+            image: vec![],
+            offset: 1 << 40,
+        };
         assert_eq!(resolve(&wild, Region::Code), None);
     }
 
@@ -298,9 +355,15 @@ mod tests {
             bytes.extend_from_slice(rest);
             bytes
         };
-        assert_eq!(build_id_in(&note([4, 2, 3], b"GNU\0ab")), Some(b"ab".as_slice()));
+        assert_eq!(
+            build_id_in(&note([4, 2, 3], b"GNU\0ab")),
+            Some(b"ab".as_slice())
+        );
         assert_eq!(build_id_in(&note([4, 200, 3], b"GNU\0ab")), None);
-        assert_eq!(build_id_in(&note([u32::MAX, u32::MAX, 3], b"GNU\0ab")), None);
+        assert_eq!(
+            build_id_in(&note([u32::MAX, u32::MAX, 3], b"GNU\0ab")),
+            None
+        );
         assert_eq!(build_id_in(&note([4, 2, 1], b"GNU\0ab\0\0")), None);
         assert_eq!(build_id_in(b""), None);
     }

@@ -44,12 +44,18 @@ pub fn share() -> io::Result<OwnedFd> {
 /// As [`share`].
 pub fn share_again(shared: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", shared.as_raw_fd());
-    Ok(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?.into())
+    Ok(OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?
+        .into())
 }
 
 /// The pipe's read end.
 fn source() -> io::Result<BorrowedFd<'static>> {
-    let mut pipe = PIPE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut pipe = PIPE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let own = std::process::id();
     if let Some(pipe) = pipe.as_ref().filter(|pipe| pipe.made_by == own) {
         return Ok(pipe.read.as_fd());
@@ -61,7 +67,11 @@ fn source() -> io::Result<BorrowedFd<'static>> {
     let read = unsafe { OwnedFd::from_raw_fd(fds[0]) };
     // The write end, `fds[1]`, stays open for the life of this process: nothing ever owns it.
     let read: &'static OwnedFd = Box::leak(Box::new(read));
-    *pipe = Some(Pipe { made_by: own, read, write: fds[1] });
+    *pipe = Some(Pipe {
+        made_by: own,
+        read,
+        write: fds[1],
+    });
     Ok(read.as_fd())
 }
 
@@ -71,9 +81,13 @@ fn source() -> io::Result<BorrowedFd<'static>> {
 /// # Safety
 /// In the child of a fork, by its only thread, of which nothing that was under way in the parent goes on.
 pub unsafe fn after_fork() {
-    let mut pipe = PIPE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut pipe = PIPE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let own = std::process::id();
-    let Some(parents) = pipe.take_if(|pipe| pipe.made_by != own) else { return };
+    let Some(parents) = pipe.take_if(|pipe| pipe.made_by != own) else {
+        return;
+    };
     // SAFETY: no pointer is passed. Nothing in this process owns the number: it is the copy of what its
     // parent keeps open for its own life.
     unsafe { libc::close(parents.write) };
@@ -112,7 +126,10 @@ pub fn hold(own: OwnedFd) -> io::Result<BorrowedFd<'static>> {
     // The parent may have ended before the kernel was told whom to signal.
     let [found] = poll([(own.as_fd(), Interest::End)], Deadline::now())?;
     if found.ended {
-        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the parent ended during the start"));
+        return Err(io::Error::new(
+            io::ErrorKind::BrokenPipe,
+            "the parent ended during the start",
+        ));
     }
     // Open for the life of this process.
     let own = own.into_raw_fd();

@@ -84,7 +84,10 @@ impl fmt::Display for Resource {
 /// # Errors
 /// `PermissionDenied` for more than what this process may have.
 pub fn set_limit(resource: Resource, most: u64) -> io::Result<()> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is live and the call fills it.
     check(unsafe { libc::getrlimit(resource.number(), &raw mut limit) })?;
     let allowed = limit.rlim_max;
@@ -93,11 +96,19 @@ pub fn set_limit(resource: Resource, most: u64) -> io::Result<()> {
         Resource::CpuSeconds => most.saturating_add(1).min(allowed).max(most),
         _ => most,
     };
-    limit = libc::rlimit { rlim_cur: most, rlim_max: hard };
+    limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: hard,
+    };
     // SAFETY: `limit` is live.
-    check(unsafe { libc::setrlimit(resource.number(), &raw const limit) }).map(drop).map_err(|error| {
-        said(format!("{resource} cannot be limited to {most} (at most {allowed} are allowed)"), &error)
-    })
+    check(unsafe { libc::setrlimit(resource.number(), &raw const limit) })
+        .map(drop)
+        .map_err(|error| {
+            said(
+                format!("{resource} cannot be limited to {most} (at most {allowed} are allowed)"),
+                &error,
+            )
+        })
 }
 
 /// How many bytes of address space this process takes now.
@@ -119,12 +130,20 @@ pub fn memory_in_use() -> io::Result<u64> {
 /// A number of pages of `/proc/self/statm`, in bytes.
 fn in_use(field: usize) -> io::Result<u64> {
     let text = fs::read_to_string("/proc/self/statm")?;
-    let pages: Option<u64> = text.split(' ').nth(field).and_then(|pages| pages.parse().ok());
+    let pages: Option<u64> = text
+        .split(' ')
+        .nth(field)
+        .and_then(|pages| pages.parse().ok());
     // SAFETY: takes no pointer.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     pages
         .and_then(|pages| pages.checked_mul(u64::try_from(page).ok()?))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/statm is not as expected"))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "/proc/self/statm is not as expected",
+            )
+        })
 }
 
 /// Sets how much others go before this thread, and what it starts from now on: from -20, before all others,
@@ -134,7 +153,9 @@ fn in_use(field: usize) -> io::Result<u64> {
 /// `InvalidInput` for another number, `PermissionDenied` for a lower one than the present.
 pub fn set_niceness(niceness: i32) -> io::Result<()> {
     if !(-20..=19).contains(&niceness) {
-        return Err(invalid(format!("a niceness of {niceness} is not between -20 and 19")));
+        return Err(invalid(format!(
+            "a niceness of {niceness} is not between -20 and 19"
+        )));
     }
     // SAFETY: no pointer is passed.
     check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) })
@@ -172,13 +193,18 @@ pub fn set_affinity(cpus: &[usize]) -> io::Result<()> {
     check(unsafe { libc::sched_getaffinity(0, size, now.as_mut_ptr().cast()) })
         .map_err(|error| asked(&error))?;
     // The kernel leaves out what it cannot give, as long as something is left.
-    match cpus.iter().find(|&&cpu| now[cpu / 64] & 1 << (cpu % 64) == 0) {
+    match cpus
+        .iter()
+        .find(|&&cpu| now[cpu / 64] & 1 << (cpu % 64) == 0)
+    {
         None => Ok(()),
         Some(cpu) => {
             // SAFETY: as above.
             check(unsafe { libc::sched_setaffinity(0, size, before.as_ptr().cast()) })
                 .map_err(|error| asked(&error))?;
-            Err(invalid(format!("CPU {cpu} is not there, or not for this process")))
+            Err(invalid(format!(
+                "CPU {cpu} is not there, or not for this process"
+            )))
         }
     }
 }
@@ -189,7 +215,9 @@ pub fn set_affinity(cpus: &[usize]) -> io::Result<()> {
 /// `InvalidInput` for other than the nine bits of permissions.
 pub fn set_umask(mask: u32) -> io::Result<()> {
     if mask > 0o777 {
-        return Err(invalid(format!("a umask of {mask:#o} has more than permissions in it")));
+        return Err(invalid(format!(
+            "a umask of {mask:#o} has more than permissions in it"
+        )));
     }
     // SAFETY: takes no pointer, cannot fail.
     unsafe { libc::umask(mask) };
@@ -211,8 +239,14 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_by_name() {
         let text = |result: io::Result<()>| result.unwrap_err().to_string();
-        assert_eq!(text(set_niceness(20)), "a niceness of 20 is not between -20 and 19");
-        assert_eq!(text(set_umask(0o1000)), "a umask of 0o1000 has more than permissions in it");
+        assert_eq!(
+            text(set_niceness(20)),
+            "a niceness of 20 is not between -20 and 19"
+        );
+        assert_eq!(
+            text(set_umask(0o1000)),
+            "a umask of 0o1000 has more than permissions in it"
+        );
         assert!(text(set_affinity(&[])).starts_with("CPUs [] cannot be chosen: "));
         assert_eq!(text(set_affinity(&[1 << 20])), "there is no CPU 1048576");
         let none = text(set_affinity(&[(1 << 14) - 1]));
@@ -229,7 +263,10 @@ mod tests {
                 first += 1;
             }
             let error = set_affinity(&[first, (1 << 14) - 1]).unwrap_err();
-            assert_eq!(error.to_string(), "CPU 16383 is not there, or not for this process");
+            assert_eq!(
+                error.to_string(),
+                "CPU 16383 is not there, or not for this process"
+            );
             assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
             before
         });
@@ -241,6 +278,10 @@ mod tests {
         assert!(address_space_in_use().unwrap() > 1 << 20);
         let before = memory_in_use().unwrap();
         let used = vec![1_u8; 32 << 20];
-        assert!(memory_in_use().unwrap() >= before + (16 << 20), "{} bytes", used.len());
+        assert!(
+            memory_in_use().unwrap() >= before + (16 << 20),
+            "{} bytes",
+            used.len()
+        );
     }
 }

@@ -21,15 +21,22 @@ use crate::syscall::check;
 /// reserve.
 pub fn reserve_file(file: &OwnedFd, length: usize) -> io::Result<()> {
     let size = libc::off_t::try_from(length).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("no file can be {length} bytes long"))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("no file can be {length} bytes long"),
+        )
     })?;
     headroom::check_file_size(length as u64)?;
     let system = file_system(file)?;
-    let room = system.f_bavail.saturating_mul(system.f_bsize.cast_unsigned());
+    let room = system
+        .f_bavail
+        .saturating_mul(system.f_bsize.cast_unsigned());
     if room < length as u64 {
         return Err(io::Error::new(
             io::ErrorKind::StorageFull,
-            format!("{length} bytes were asked for in a file, its file system has {room} bytes left"),
+            format!(
+                "{length} bytes were asked for in a file, its file system has {room} bytes left"
+            ),
         ));
     }
     if system.f_type == libc::TMPFS_MAGIC {
@@ -54,7 +61,9 @@ pub fn file_length(file: &OwnedFd) -> io::Result<usize> {
     let stat = stat(file)?;
     let is_file = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_nlink == 0;
     if !is_file || is_memfd(file) {
-        return Err(refuse("the received descriptor is neither shared memory nor a file without a name"));
+        return Err(refuse(
+            "the received descriptor is neither shared memory nor a file without a name",
+        ));
     }
     usize::try_from(stat.st_size).map_err(|_| refuse("the received file has no sensible length"))
 }
@@ -64,7 +73,9 @@ pub fn file_length(file: &OwnedFd) -> io::Result<usize> {
 fn is_memfd(file: &OwnedFd) -> bool {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     // Where there is no telling, it is refused.
-    fs::read_link(link).map_or(true, |path| path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:"))
+    fs::read_link(link).map_or(true, |path| {
+        path.as_os_str().as_encoded_bytes().starts_with(b"/memfd:")
+    })
 }
 
 #[cfg(test)]
@@ -77,7 +88,10 @@ mod tests {
         let file = OwnedFd::from(tempfile::tempfile().unwrap());
         reserve_file(&file, 100_000).unwrap();
         assert_eq!(file_length(&file).unwrap(), 100_000);
-        let (one, two) = (Mapping::new(&file, 100_000).unwrap(), Mapping::new(&file, 100_000).unwrap());
+        let (one, two) = (
+            Mapping::new(&file, 100_000).unwrap(),
+            Mapping::new(&file, 100_000).unwrap(),
+        );
         one.write(99_990, b"seen");
         let mut seen = vec![];
         two.read(99_990, 4, &mut seen);
@@ -97,7 +111,10 @@ mod tests {
     fn a_file_that_has_a_name_is_refused() {
         let named = tempfile::NamedTempFile::new().unwrap();
         let file = OwnedFd::from(named.reopen().unwrap());
-        assert_eq!(file_length(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            file_length(&file).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         let null = OwnedFd::from(fs::File::open("/dev/null").unwrap());
         assert!(file_length(&null).is_err());
         let memory = super::super::create(10).unwrap();

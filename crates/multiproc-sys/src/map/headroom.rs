@@ -17,12 +17,17 @@ pub(super) fn check(length: u64) -> io::Result<()> {
     if length < NOISE {
         return Ok(());
     }
-    let scarce = [("machine", machine_memory()), ("control group", groups_memory())];
+    let scarce = [
+        ("machine", machine_memory()),
+        ("control group", groups_memory()),
+    ];
     for (who, available) in scarce {
         if let Some(available) = available.filter(|available| *available < length) {
             return Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
-                format!("{length} bytes of shared memory were asked for, the {who} has {available} bytes left"),
+                format!(
+                    "{length} bytes of shared memory were asked for, the {who} has {available} bytes left"
+                ),
             ));
         }
     }
@@ -34,14 +39,19 @@ pub(super) fn check_file_size(length: u64) -> io::Result<()> {
     if let Some(limit) = file_size_limit().filter(|limit| *limit < length) {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("{length} bytes of shared memory are more than the limit on file size ({limit} bytes) allows"),
+            format!(
+                "{length} bytes of shared memory are more than the limit on file size ({limit} bytes) allows"
+            ),
         ));
     }
     Ok(())
 }
 
 fn file_size_limit() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is live and the call fills it.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
     (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
@@ -65,8 +75,11 @@ const ONE: Version = Version {
     used: "memory.usage_in_bytes",
     cache: ["total_inactive_file", "total_active_file"],
 };
-const TWO: Version =
-    Version { limit: "memory.max", used: "memory.current", cache: ["inactive_file", "active_file"] };
+const TWO: Version = Version {
+    limit: "memory.max",
+    used: "memory.current",
+    cache: ["inactive_file", "active_file"],
+};
 
 /// The least that is left in this process's control groups or in those around them.
 fn groups_memory() -> Option<u64> {
@@ -99,13 +112,22 @@ impl Version {
     }
 
     fn left_in(&self, group: &Path) -> Option<u64> {
-        let number =
-            |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
+        let number = |name: &str| {
+            fs::read_to_string(group.join(name))
+                .ok()?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        };
         // "max", no limit, is no number.
         let limit = number(self.limit)?;
         let used = number(self.used)?;
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-        let cache = self.cache.iter().filter_map(|name| field(&stat, name)).sum::<u64>();
+        let cache = self
+            .cache
+            .iter()
+            .filter_map(|name| field(&stat, name))
+            .sum::<u64>();
         Some(limit.saturating_sub(used.saturating_sub(cache)))
     }
 }
@@ -143,13 +165,23 @@ mod tests {
         };
         group("a/b", &[("memory.max", "max\n"), ("memory.current", "5\n")]);
         let stat = "anon 1\ninactive_file 20\nactive_file 30\n";
-        group("a", &[("memory.max", "1000\n"), ("memory.current", "400\n"), ("memory.stat", stat)]);
+        group(
+            "a",
+            &[
+                ("memory.max", "1000\n"),
+                ("memory.current", "400\n"),
+                ("memory.stat", stat),
+            ],
+        );
         let stat = "inactive_file 1\ntotal_inactive_file 10\n";
-        group("memory/x/y", &[
-            ("memory.limit_in_bytes", "100\n"),
-            ("memory.usage_in_bytes", "50\n"),
-            ("memory.stat", stat),
-        ]);
+        group(
+            "memory/x/y",
+            &[
+                ("memory.limit_in_bytes", "100\n"),
+                ("memory.usage_in_bytes", "50\n"),
+                ("memory.stat", stat),
+            ],
+        );
         let least = |groups| least_left(groups, mounted.path());
         assert_eq!(least("0::/a/b\n"), Some(650));
         assert_eq!(least("5:cpu,memory:/x/y\n1:name=systemd:/\n"), Some(60));

@@ -84,7 +84,10 @@ pub fn release(memory: &OwnedFd, at: usize, length: usize) -> io::Result<()> {
 
 fn offset(bytes: usize) -> io::Result<libc::off_t> {
     libc::off_t::try_from(bytes).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("no memory can be {bytes} bytes long"))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("no memory can be {bytes} bytes long"),
+        )
     })
 }
 
@@ -210,7 +213,10 @@ impl Mapping {
     /// # Panics
     /// If they do not fit.
     pub fn write(&self, at: usize, bytes: &[u8]) {
-        assert!(at <= self.len() && bytes.len() <= self.len() - at, "write past the end of a mapping");
+        assert!(
+            at <= self.len() && bytes.len() <= self.len() - at,
+            "write past the end of a mapping"
+        );
         let target = self.as_ptr().wrapping_add(at);
         // SAFETY: the target lies inside the mapping (checked above), which no Rust reference covers.
         unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
@@ -221,7 +227,10 @@ impl Mapping {
     /// # Panics
     /// If there are not that many.
     pub fn read(&self, at: usize, length: usize, buffer: &mut Vec<u8>) {
-        assert!(at <= self.len() && length <= self.len() - at, "read past the end of a mapping");
+        assert!(
+            at <= self.len() && length <= self.len() - at,
+            "read past the end of a mapping"
+        );
         buffer.reserve(length);
         let source = self.as_ptr().wrapping_add(at);
         let free = buffer.spare_capacity_mut().as_mut_ptr().cast();
@@ -241,8 +250,14 @@ mod tests {
     fn created_memory_is_sealed_zeroed_and_shared() {
         let memory = create(10_000).unwrap();
         assert_eq!(length(&memory).unwrap(), 10_000);
-        let (one, two) = (Mapping::new(&memory, 10_000).unwrap(), Mapping::new(&memory, 10_000).unwrap());
-        let (last, seen) = (one.as_ptr().wrapping_add(9_999), two.as_ptr().wrapping_add(9_999));
+        let (one, two) = (
+            Mapping::new(&memory, 10_000).unwrap(),
+            Mapping::new(&memory, 10_000).unwrap(),
+        );
+        let (last, seen) = (
+            one.as_ptr().wrapping_add(9_999),
+            two.as_ptr().wrapping_add(9_999),
+        );
         // SAFETY: byte 9,999 is inside the mapping, which nobody else has.
         unsafe { last.write(7) };
         // SAFETY: as above.
@@ -259,24 +274,34 @@ mod tests {
         let fd = unsafe { libc::memfd_create(c"x".as_ptr(), libc::MFD_ALLOW_SEALING) };
         // SAFETY: just made.
         let unsealed = unsafe { OwnedFd::from_raw_fd(fd) };
-        assert_eq!(length(&unsealed).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            length(&unsealed).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        assert_eq!(length(&file).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            length(&file).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 
     #[test]
     fn a_reservation_that_is_interrupted_again_and_again_is_whole_in_the_end() {
         let (mut reserved, mut interrupted) = (0, 0);
         let size = 3 * STRIDE + 4097;
-        in_slices(size, |_| Ok(()), |start, length| {
-            assert_eq!(start, reserved, "in order, and no byte twice");
-            if length > 300_000 {
-                interrupted += 1;
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            reserved += length;
-            Ok(())
-        })
+        in_slices(
+            size,
+            |_| Ok(()),
+            |start, length| {
+                assert_eq!(start, reserved, "in order, and no byte twice");
+                if length > 300_000 {
+                    interrupted += 1;
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                reserved += length;
+                Ok(())
+            },
+        )
         .unwrap();
         assert_eq!(reserved, size);
         assert!(interrupted > 100);
@@ -293,12 +318,21 @@ mod tests {
             Ok(())
         };
         let error = in_slices(8 << 30, look, |_, _| Ok(())).unwrap_err();
-        assert_eq!((error.kind(), taken.get()), (io::ErrorKind::OutOfMemory, 3 * (64 << 20)));
+        assert_eq!(
+            (error.kind(), taken.get()),
+            (io::ErrorKind::OutOfMemory, 3 * (64 << 20))
+        );
     }
 
     #[test]
     fn more_than_the_machine_has_is_an_error() {
-        assert_eq!(create(usize::MAX).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        assert_eq!(create(1 << 46).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        assert_eq!(
+            create(usize::MAX).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        assert_eq!(
+            create(1 << 46).unwrap_err().kind(),
+            io::ErrorKind::OutOfMemory
+        );
     }
 }

@@ -7,9 +7,9 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use super::Mapping;
 use super::file::reserve_file;
 use super::memfd::stat;
-use super::Mapping;
 use crate::syscall::{check, restarting};
 
 const FOLDER: &str = "/dev/shm";
@@ -87,12 +87,13 @@ impl Named {
             io::Error::new(io::ErrorKind::InvalidData, why)
         };
         // SAFETY: `path` is a C string.
-        let fd = restarting(|| unsafe { libc::open(path.as_ptr(), flags) }).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => no_memory(),
-                _ => error,
-            }
-        })?;
+        let fd =
+            restarting(|| unsafe { libc::open(path.as_ptr(), flags) }).map_err(
+                |error| match error.raw_os_error() {
+                    Some(libc::ELOOP | libc::EISDIR | libc::ENXIO) => no_memory(),
+                    _ => error,
+                },
+            )?;
         // SAFETY: the descriptor was just made and belongs to nobody else.
         let memory = unsafe { OwnedFd::from_raw_fd(fd) };
         if stat(&memory)?.st_mode & libc::S_IFMT != libc::S_IFREG {
@@ -160,7 +161,12 @@ impl Named {
             let (offset, rest) = (offset(at, done)?, &mut bytes[done..]);
             // SAFETY: `rest` is live and as long as is said.
             let read = restarting(|| unsafe {
-                libc::pread(self.0.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len(), offset) as libc::c_long
+                libc::pread(
+                    self.0.as_raw_fd(),
+                    rest.as_mut_ptr().cast(),
+                    rest.len(),
+                    offset,
+                ) as libc::c_long
             })?;
             done += progress(read)?;
         }
@@ -172,7 +178,10 @@ impl Named {
     /// # Errors
     /// `UnexpectedEof` where it is shorter than that.
     pub fn write_at(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
-        if at.checked_add(bytes.len()).is_none_or(|end| self.length().is_ok_and(|length| length < end)) {
+        if at
+            .checked_add(bytes.len())
+            .is_none_or(|end| self.length().is_ok_and(|length| length < end))
+        {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut done = 0;
@@ -180,7 +189,8 @@ impl Named {
             let (offset, rest) = (offset(at, done)?, &bytes[done..]);
             // SAFETY: `rest` is live and as long as is said.
             let written = restarting(|| unsafe {
-                libc::pwrite(self.0.as_raw_fd(), rest.as_ptr().cast(), rest.len(), offset) as libc::c_long
+                libc::pwrite(self.0.as_raw_fd(), rest.as_ptr().cast(), rest.len(), offset)
+                    as libc::c_long
             })?;
             done += progress(written)?;
         }
@@ -189,7 +199,9 @@ impl Named {
 }
 
 fn offset(at: usize, done: usize) -> io::Result<libc::off_t> {
-    let offset = at.checked_add(done).and_then(|offset| libc::off_t::try_from(offset).ok());
+    let offset = at
+        .checked_add(done)
+        .and_then(|offset| libc::off_t::try_from(offset).ok());
     offset.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 

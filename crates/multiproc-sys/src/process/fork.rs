@@ -46,7 +46,9 @@ use crate::syscall::{check, restarting};
 pub fn thread_count() -> io::Result<usize> {
     // A folder's links are its name, its `.`, and the `..` of each folder in it.
     let links = fs::metadata("/proc/self/task")?.nlink();
-    Ok(usize::try_from(links).unwrap_or(usize::MAX).saturating_sub(2))
+    Ok(usize::try_from(links)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(2))
 }
 
 /// Forks: `None` in the child, its number in the parent.
@@ -85,7 +87,10 @@ impl SharedNumber {
     pub fn open(memory: &OwnedFd) -> io::Result<SharedNumber> {
         let length = map::length(memory)?;
         if length != size_of::<AtomicU32>() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the memory is not that of one number"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the memory is not that of one number",
+            ));
         }
         Mapping::new(memory, length).map(SharedNumber)
     }
@@ -131,7 +136,9 @@ impl Sibling {
     pub fn new() -> io::Result<Sibling> {
         let threads = thread_count()?;
         if threads != 1 {
-            return Err(unsupported(format!("a process that forks siblings has one thread, and this one has {threads}")));
+            return Err(unsupported(format!(
+                "a process that forks siblings has one thread, and this one has {threads}"
+            )));
         }
         let mut thread_id = MaybeUninit::<*mut libc::pid_t>::zeroed();
         // SAFETY: the call stores one pointer.
@@ -139,15 +146,23 @@ impl Sibling {
         // SAFETY: all zeroes is a pointer, too.
         let thread_id = unsafe { thread_id.assume_init() };
         if told != 0 || thread_id.is_null() {
-            return Err(unsupported("the kernel does not tell where a thread's id is kept (CONFIG_CHECKPOINT_RESTORE)".into()));
+            return Err(unsupported(
+                "the kernel does not tell where a thread's id is kept (CONFIG_CHECKPOINT_RESTORE)"
+                    .into(),
+            ));
         }
         // SAFETY: not null, and where the C library has told the kernel to write a number at the thread's end.
         let kept = unsafe { thread_id.read() };
         // SAFETY: takes no pointer.
         if kept != unsafe { libc::gettid() } {
-            return Err(unsupported("the C library does not keep a thread's id where the kernel clears it".into()));
+            return Err(unsupported(
+                "the C library does not keep a thread's id where the kernel clears it".into(),
+            ));
         }
-        Ok(Sibling { thread_id, robust: RobustHead::of_this_thread()? })
+        Ok(Sibling {
+            thread_id,
+            robust: RobustHead::of_this_thread()?,
+        })
     }
 
     /// Forks a sibling of this process and tells which of the two returns. Its number is in `number`
@@ -178,7 +193,13 @@ impl Sibling {
         // SAFETY: `arguments` is live and has the size it is said to have. Without CLONE_VM and with no stack
         // given the child runs on a copy of this one, as after `fork`. Both places are live and take an `int`:
         // `number` is borrowed, `thread_id` the C library's for the life of this thread.
-        let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of_val(&arguments)) };
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone3,
+                &raw mut arguments,
+                size_of_val(&arguments),
+            )
+        };
         let result = check(pid);
         if pid == 0 {
             // Before any handler of a signal can run.
@@ -200,7 +221,9 @@ impl RobustHead {
     fn of_this_thread() -> io::Result<RobustHead> {
         let (mut head, mut length) = (std::ptr::null_mut::<libc::c_void>(), 0_usize);
         // SAFETY: both are live, and filled with what the kernel keeps for this thread.
-        check(unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) })?;
+        check(unsafe {
+            libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length)
+        })?;
         if head.is_null() {
             return Err(unsupported("the C library keeps no robust list".into()));
         }
@@ -245,7 +268,10 @@ pub fn settle(streams: &[Stdio; 3], folder: Option<&OwnedFd>, session: bool) -> 
         match (stream, handle) {
             (Stdio::Handle(_), Some(handle)) => put(handle.number(), number)?,
             (Stdio::Null, _) => {
-                let null = fs::OpenOptions::new().read(number == 0).write(number != 0).open("/dev/null")?;
+                let null = fs::OpenOptions::new()
+                    .read(number == 0)
+                    .write(number != 0)
+                    .open("/dev/null")?;
                 put(null.as_raw_fd(), number)?;
                 // Where the number was free it is the file itself, which stays.
                 if null.as_raw_fd() == number {
@@ -286,7 +312,9 @@ pub fn exit_now(code: i32) -> ! {
 /// One of this process's standard streams, as it is at this moment; `None` where it is closed.
 #[must_use]
 pub fn standard_stream(number: usize) -> Option<BorrowedFd<'static>> {
-    let number = i32::try_from(number).ok().filter(|number| (0..=2).contains(number))?;
+    let number = i32::try_from(number)
+        .ok()
+        .filter(|number| (0..=2).contains(number))?;
     // SAFETY: no pointer is passed.
     let open = unsafe { libc::fcntl(number, libc::F_GETFD) } != -1;
     // SAFETY: open. Standard streams are nobody's to close; where a program closes one all the same, what is

@@ -69,13 +69,18 @@ pub fn main_stack_size() -> usize {
     const USUAL: usize = 8 << 20;
     /// More than any program needs, and an address space is not endless.
     const MOST: usize = 1 << 30;
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` is live and the call fills it.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit) };
     if result != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
         return USUAL;
     }
-    usize::try_from(limit.rlim_cur).unwrap_or(MOST).clamp(64 << 10, MOST)
+    usize::try_from(limit.rlim_cur)
+        .unwrap_or(MOST)
+        .clamp(64 << 10, MOST)
 }
 
 /// Has `run` called when this process ends by returning from `main` or by `exit`, after what was
@@ -139,7 +144,11 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     /// `InvalidInput` where one of them contains a NUL byte.
-    pub fn new(image: &Path, name: impl AsRef<OsStr>, inherit: &'a [BorrowedFd<'a>]) -> io::Result<Command<'a>> {
+    pub fn new(
+        image: &Path,
+        name: impl AsRef<OsStr>,
+        inherit: &'a [BorrowedFd<'a>],
+    ) -> io::Result<Command<'a>> {
         Ok(Command {
             image: c_string(image.as_os_str(), "the path of the image")?,
             arguments: vec![c_string(name.as_ref(), "the name of the process")?],
@@ -166,13 +175,16 @@ impl<'a> Command<'a> {
     /// `InvalidInput` for a name that is empty or has a `=` in it, or a NUL byte.
     pub fn variable(&mut self, name: &OsStr, value: &OsStr) -> io::Result<()> {
         if name.is_empty() || name.as_bytes()[1..].contains(&b'=') {
-            return Err(invalid(format!("{name:?} cannot name an environment variable")));
+            return Err(invalid(format!(
+                "{name:?} cannot name an environment variable"
+            )));
         }
         let mut entry = OsString::with_capacity(name.len() + value.len() + 1);
         entry.push(name);
         entry.push("=");
         entry.push(value);
-        self.environment.push(c_string(&entry, "an environment variable")?);
+        self.environment
+            .push(c_string(&entry, "an environment variable")?);
         Ok(())
     }
 
@@ -244,9 +256,15 @@ pub(super) enum Placed<'a> {
 }
 
 impl<'a> Moved<'a> {
-    pub(super) fn new(streams: &'a [Stdio; 3], inherit: &'a [BorrowedFd<'a>]) -> io::Result<Moved<'a>> {
+    pub(super) fn new(
+        streams: &'a [Stdio; 3],
+        inherit: &'a [BorrowedFd<'a>],
+    ) -> io::Result<Moved<'a>> {
         let floor = FIRST_INHERITED + RawFd::try_from(inherit.len()).map_err(io::Error::other)?;
-        let mut moved = Moved { streams: [None, None, None], inherit: Vec::with_capacity(inherit.len()) };
+        let mut moved = Moved {
+            streams: [None, None, None],
+            inherit: Vec::with_capacity(inherit.len()),
+        };
         for (slot, stream) in moved.streams.iter_mut().zip(streams) {
             if let Stdio::Handle(handle) = stream {
                 *slot = Some(above(std::os::fd::AsFd::as_fd(handle), floor)?);
@@ -319,7 +337,11 @@ impl Actions {
     }
 
     fn null(&mut self, number: RawFd) -> io::Result<()> {
-        let flags = if number == 0 { libc::O_RDONLY } else { libc::O_WRONLY };
+        let flags = if number == 0 {
+            libc::O_RDONLY
+        } else {
+            libc::O_WRONLY
+        };
         let path = c"/dev/null".as_ptr();
         // SAFETY: the actions are initialised and copy the path, a C string.
         check_code(unsafe {
@@ -382,7 +404,8 @@ impl Drop for Attributes {
 }
 
 fn c_string(text: &OsStr, what: &str) -> io::Result<CString> {
-    CString::new(text.as_bytes()).map_err(|_| invalid(format!("{what} contains a NUL byte: {text:?}")))
+    CString::new(text.as_bytes())
+        .map_err(|_| invalid(format!("{what} contains a NUL byte: {text:?}")))
 }
 
 fn invalid(why: String) -> io::Error {
@@ -405,7 +428,9 @@ mod tests {
     fn list(folder: Option<&str>, inherit: &[BorrowedFd<'_>]) -> String {
         let (ours, theirs) = Socket::pair().unwrap();
         let mut command = Command::new(Path::new("/bin/sh"), "sh", inherit).unwrap();
-        command.variable(OsStr::new("ENV_OF"), OsStr::new("child")).unwrap();
+        command
+            .variable(OsStr::new("ENV_OF"), OsStr::new("child"))
+            .unwrap();
         if let Some(folder) = folder {
             command.folder(Path::new(folder)).unwrap();
         }
@@ -413,7 +438,11 @@ mod tests {
         let (script, input) = io::pipe().map(|(r, w)| (w, r)).unwrap();
         io::Write::write_all(&mut &script, b"echo $(cd /proc/self/fd && echo *) $ENV_OF $(pwd) $(cat /proc/self/stat | cut -d' ' -f5) $$\n").unwrap();
         drop(script);
-        command.streams([Stdio::Handle(input.into()), Stdio::Handle(theirs.into()), Stdio::Null]);
+        command.streams([
+            Stdio::Handle(input.into()),
+            Stdio::Handle(theirs.into()),
+            Stdio::Null,
+        ]);
         let child = command.start().unwrap();
         drop(command);
         assert!(child.wait(limit()).unwrap());
@@ -436,7 +465,9 @@ mod tests {
         let words: Vec<&str> = told.split_whitespace().collect();
         // 0 1 2 3 4, then whatever the shell itself opened for the listing.
         assert_eq!(&words[..5], ["0", "1", "2", "3", "4"]);
-        assert!(!words[..words.len() - 4].contains(&careless.to_string().as_str()) || careless < 10);
+        assert!(
+            !words[..words.len() - 4].contains(&careless.to_string().as_str()) || careless < 10
+        );
         assert_eq!(&words[words.len() - 4..words.len() - 2], ["child", "/usr"]);
         let (group, pid) = (words[words.len() - 2], words[words.len() - 1]);
         assert_eq!(group, pid, "the child leads its own group");
@@ -468,12 +499,28 @@ mod tests {
         assert_eq!(child.early_status(), None, "a living child has none");
         child.kill(libc::SIGSTOP).unwrap();
         child.kill(libc::SIGCONT).unwrap();
-        assert_eq!(child.early_status(), None, "nor has one that is stopped or was");
+        assert_eq!(
+            child.early_status(),
+            None,
+            "nor has one that is stopped or was"
+        );
         child.kill_group(libc::SIGKILL).unwrap();
         assert!(child.wait(limit()).unwrap());
-        assert_eq!(child.early_status().and_then(crate::wait::ExitStatus::signal), Some(libc::SIGKILL));
-        assert_eq!(child.try_reap().unwrap().unwrap().signal(), Some(libc::SIGKILL));
-        assert_eq!(child.early_status(), None, "a reaped child has no early status");
+        assert_eq!(
+            child
+                .early_status()
+                .and_then(crate::wait::ExitStatus::signal),
+            Some(libc::SIGKILL)
+        );
+        assert_eq!(
+            child.try_reap().unwrap().unwrap().signal(),
+            Some(libc::SIGKILL)
+        );
+        assert_eq!(
+            child.early_status(),
+            None,
+            "a reaped child has no early status"
+        );
         child.kill(libc::SIGKILL).unwrap();
         child.kill_group(libc::SIGKILL).unwrap();
         drop(command);

@@ -46,9 +46,17 @@ impl Held {
         let slots = slots([], FEW);
         let mut known = known();
         known.retain(|known| !known.ends || is_thread_of_this_process(known.thread));
-        known.push(Known { thread, slots: Arc::clone(&slots), ends: false });
+        known.push(Known {
+            thread,
+            slots: Arc::clone(&slots),
+            ends: false,
+        });
         drop(known);
-        Held { slots, top: 0, count: 0 }
+        Held {
+            slots,
+            top: 0,
+            count: 0,
+        }
     }
 
     #[inline]
@@ -87,18 +95,26 @@ impl Held {
             }
         }
         self.slots[at].store(ptr::null_mut(), Relaxed);
-        let older = self.slots[..at].iter().rposition(|slot| !slot.load(Relaxed).is_null());
+        let older = self.slots[..at]
+            .iter()
+            .rposition(|slot| !slot.load(Relaxed).is_null());
         if newer.is_none() {
             self.top = older.map_or(0, |older| older + 1);
         }
         self.count -= 1;
-        Some(Place { newer, older: older.map(|older| bare(self.slots[older].load(Relaxed))) })
+        Some(Place {
+            newer,
+            older: older.map(|older| bare(self.slots[older].load(Relaxed))),
+        })
     }
 
     /// A word that its process holds until it ends.
     pub(super) fn of_the_process(&self) -> Option<*const RobustWord> {
         let words = self.slots[..self.top].iter().map(|slot| slot.load(Relaxed));
-        words.rev().find(|word| word.addr() & PROCESS != 0).map(|word| bare(word))
+        words
+            .rev()
+            .find(|word| word.addr() & PROCESS != 0)
+            .map(|word| bare(word))
     }
 
     #[cold]
@@ -107,7 +123,10 @@ impl Held {
         let words: Vec<_> = self.slots.iter().map(|slot| slot.load(Relaxed)).collect();
         let words = words.into_iter().filter(|word| !word.is_null());
         let slots = slots(words, FEW.max(self.count * 2));
-        for known in known.iter_mut().filter(|known| Arc::ptr_eq(&known.slots, &self.slots)) {
+        for known in known
+            .iter_mut()
+            .filter(|known| Arc::ptr_eq(&known.slots, &self.slots))
+        {
             known.slots = Arc::clone(&slots);
         }
         self.top = self.count;
@@ -130,7 +149,12 @@ impl Drop for Held {
 
 fn slots(words: impl IntoIterator<Item = *mut RobustWord>, capacity: usize) -> Slots {
     let empty = iter::repeat(ptr::null_mut());
-    words.into_iter().chain(empty).take(capacity).map(AtomicPtr::new).collect()
+    words
+        .into_iter()
+        .chain(empty)
+        .take(capacity)
+        .map(AtomicPtr::new)
+        .collect()
 }
 
 struct Known {

@@ -167,9 +167,8 @@ fn head() -> Option<&'static Head> {
     let mut head: *const Head = ptr::null();
     let mut length: libc::size_t = 0;
     // SAFETY: both out-pointers are live; 0 names the calling thread.
-    let result = unsafe {
-        libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) };
     check(result).ok()?;
     if head.is_null() || length != size_of::<Head>() {
         return None;
@@ -190,7 +189,10 @@ impl RobustWord {
     pub fn announce(&self) {
         with_list(|list| {
             let held = list.held.borrow().count();
-            assert!(held < MAX_HELD, "a thread can hold {MAX_HELD} locks shared by processes at a time");
+            assert!(
+                held < MAX_HELD,
+                "a thread can hold {MAX_HELD} locks shared by processes at a time"
+            );
             list.head.pending.set(self.node());
         });
         // The kernel looks at this thread's memory as the thread itself would see it.
@@ -304,13 +306,22 @@ impl ThreadList {
         head.first.set(front_word.node());
         let thread_id = kernel_thread_id();
         let held = RefCell::new(Held::of(thread_id));
-        Some(ThreadList { head, thread_id, forks, held, front, back })
+        Some(ThreadList {
+            head,
+            thread_id,
+            forks,
+            held,
+            front,
+            back,
+        })
     }
 
     /// Takes `word` out, if it is there, and says so; calls `announce` before.
     #[inline]
     fn unlink(&self, word: &RobustWord, announce: impl FnOnce()) -> bool {
-        let Some(place) = self.held.borrow_mut().remove(word) else { return false };
+        let Some(place) = self.held.borrow_mut().remove(word) else {
+            return false;
+        };
         announce();
         compiler_fence(Ordering::SeqCst);
         let older = place.older.map_or(node_of(self.back.as_ptr()), node_of);
@@ -375,13 +386,20 @@ impl Drop for ThreadList {
         if self.held.borrow().count() > 0 {
             return;
         }
-        debug_assert_eq!(self.thread_id, kernel_thread_id(), "a list is dropped by its own thread");
+        debug_assert_eq!(
+            self.thread_id,
+            kernel_thread_id(),
+            "a list is dropped by its own thread"
+        );
         // SAFETY: the anchors are freed only below.
         let front = unsafe { self.front.as_ref() };
         // SAFETY: as above.
         let back = unsafe { self.back.as_ref() };
         let list_itself = ptr::from_ref(&self.head.first).addr();
-        let (newer, older) = (front.prev.load(Ordering::Relaxed), back.next.load(Ordering::Relaxed));
+        let (newer, older) = (
+            front.prev.load(Ordering::Relaxed),
+            back.next.load(Ordering::Relaxed),
+        );
         if newer == list_itself {
             self.head.first.set(older);
         } else {

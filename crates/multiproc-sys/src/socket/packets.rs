@@ -83,7 +83,8 @@ impl Packets {
         handles: &[BorrowedFd<'_>],
         deadline: Deadline,
     ) -> io::Result<()> {
-        self.0.send_packet(&[io::IoSlice::new(bytes)], handles, deadline)
+        self.0
+            .send_packet(&[io::IoSlice::new(bytes)], handles, deadline)
     }
 
     /// The next packet's bytes and handles; `None` where none came until the deadline.
@@ -93,8 +94,9 @@ impl Packets {
     pub fn receive(&self, deadline: Deadline) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let mut bytes = Vec::with_capacity(MAX_BYTES);
         let mut handles = Vec::new();
-        let length =
-            self.0.receive_packet(bytes.spare_capacity_mut(), &mut handles, deadline)?;
+        let length = self
+            .0
+            .receive_packet(bytes.spare_capacity_mut(), &mut handles, deadline)?;
         Ok(length.map(|length| {
             // SAFETY: the kernel has written as many bytes of the spare capacity.
             unsafe { bytes.set_len(length) };

@@ -104,10 +104,16 @@ impl Socket {
                 ),
             ));
         }
-        let count = u32::try_from(handles.len()).map_err(io::Error::other)?.to_le_bytes();
+        let count = u32::try_from(handles.len())
+            .map_err(io::Error::other)?
+            .to_le_bytes();
         let mut packets = handles.chunks(HANDLES_A_PACKET);
         let first = packets.next().unwrap_or_default();
-        self.send_packet(&[IoSlice::new(&count), IoSlice::new(bytes)], first, deadline)?;
+        self.send_packet(
+            &[IoSlice::new(&count), IoSlice::new(bytes)],
+            first,
+            deadline,
+        )?;
         for packet in packets {
             self.send_packet(&[IoSlice::new(&count)], packet, deadline)?;
         }
@@ -142,9 +148,13 @@ impl Socket {
         if length == 0 {
             return Ok(Received::End);
         }
-        let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed message on a private socket");
-        let count: [u8; COUNT] =
-            buffer.first_chunk().copied().ok_or_else(malformed)?;
+        let malformed = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "malformed message on a private socket",
+            )
+        };
+        let count: [u8; COUNT] = buffer.first_chunk().copied().ok_or_else(malformed)?;
         let expected = u32::from_le_bytes(count) as usize;
         if expected > MAX_HANDLES {
             return Err(malformed());
@@ -216,7 +226,10 @@ impl Socket {
         deadline: Deadline,
     ) -> io::Result<Option<usize>> {
         let mut control = Control::new();
-        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut part = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
         loop {
             // SAFETY: a plain C structure of which all zeroes is a value.
             let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -318,7 +331,8 @@ pub fn fuzzing(bytes: &[u8]) {
     };
     PAIR.with(|(one, two)| {
         let handles = &[two.as_fd(); 3][..usize::from(handles & 3)];
-        one.send_packet(&[IoSlice::new(bytes)], handles, Deadline::now()).expect("it has room");
+        one.send_packet(&[IoSlice::new(bytes)], handles, Deadline::now())
+            .expect("it has room");
         drop(two.receive_patiently(&mut vec![], Deadline::now(), Duration::ZERO));
     });
 }
@@ -331,7 +345,10 @@ mod tests {
 
     fn receive(socket: &Socket) -> (Vec<u8>, Vec<OwnedFd>) {
         let mut buffer = vec![];
-        match socket.receive(&mut buffer, Deadline::after(Duration::from_secs(60))).unwrap() {
+        match socket
+            .receive(&mut buffer, Deadline::after(Duration::from_secs(60)))
+            .unwrap()
+        {
             Received::Message(handles) => (buffer, handles),
             other => panic!("{other:?}"),
         }
@@ -342,7 +359,8 @@ mod tests {
         let (one, two) = Socket::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         one.send(b"", &[], Deadline::NEVER).unwrap();
-        one.send(&[7; MAX_BYTES], &[file.as_fd()], Deadline::NEVER).unwrap();
+        one.send(&[7; MAX_BYTES], &[file.as_fd()], Deadline::NEVER)
+            .unwrap();
         assert_eq!(receive(&two).0, b"");
         let (bytes, handles) = receive(&two);
         assert_eq!((bytes.len(), handles.len()), (MAX_BYTES, 1));
@@ -352,7 +370,8 @@ mod tests {
     fn hundreds_of_handles_arrive_in_one_message() {
         let (one, two) = Socket::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
-        one.send(b"many", &[file.as_fd(); 600], Deadline::NEVER).unwrap();
+        one.send(b"many", &[file.as_fd(); 600], Deadline::NEVER)
+            .unwrap();
         one.send(b"next", &[], Deadline::NEVER).unwrap();
         let (bytes, handles) = receive(&two);
         assert_eq!((bytes.as_slice(), handles.len()), (b"many".as_slice(), 600));
@@ -364,12 +383,22 @@ mod tests {
         let (one, two) = Socket::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         let count = 300_u32.to_le_bytes();
-        one.send_packet(&[IoSlice::new(&count)], &[file.as_fd(); 253], Deadline::NEVER).unwrap();
+        one.send_packet(
+            &[IoSlice::new(&count)],
+            &[file.as_fd(); 253],
+            Deadline::NEVER,
+        )
+        .unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // Long enough for the receiver to be there, which sees the same if it is not.
                 std::thread::yield_now();
-                one.send_packet(&[IoSlice::new(&count)], &[file.as_fd(); 47], Deadline::NEVER).unwrap();
+                one.send_packet(
+                    &[IoSlice::new(&count)],
+                    &[file.as_fd(); 47],
+                    Deadline::NEVER,
+                )
+                .unwrap();
             });
             match two.receive(&mut vec![], Deadline::now()).unwrap() {
                 Received::Message(handles) => assert_eq!(handles.len(), 300),
@@ -418,18 +447,26 @@ mod tests {
     fn what_no_sender_makes_is_an_error() {
         let (one, two) = Socket::pair().unwrap();
         for bytes in [&[1, 0][..], &[255; 8][..], &[1, 0, 0, 0, 9][..]] {
-            one.send_packet(&[IoSlice::new(bytes)], &[], Deadline::NEVER).unwrap();
+            one.send_packet(&[IoSlice::new(bytes)], &[], Deadline::NEVER)
+                .unwrap();
             if bytes.len() == 5 {
-                one.send_packet(&[IoSlice::new(b"stray")], &[], Deadline::NEVER).unwrap();
+                one.send_packet(&[IoSlice::new(b"stray")], &[], Deadline::NEVER)
+                    .unwrap();
             }
-            let error = two.receive_patiently(&mut vec![], Deadline::after(SOON), SOON).unwrap_err();
+            let error = two
+                .receive_patiently(&mut vec![], Deadline::after(SOON), SOON)
+                .unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }
 
     #[test]
     fn hostile_packet() {
-        let seeds = [vec![0, 0, 0, 0, 0, 9], vec![1, 1, 0, 0, 0, 9], vec![1, 2, 0, 0, 0]];
+        let seeds = [
+            vec![0, 0, 0, 0, 0, 9],
+            vec![1, 1, 0, 0, 0, 9],
+            vec![1, 2, 0, 0, 0],
+        ];
         multiproc_testkit::hostile("packet", &seeds, fuzzing);
     }
 

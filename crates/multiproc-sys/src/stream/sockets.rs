@@ -76,7 +76,9 @@ impl Acceptor {
         let socket = UnixListener::bind(path)?;
         let _name = Name::new(path.to_owned());
         socket.set_nonblocking(true)?;
-        Ok(Acceptor { listening: Listening::Local { socket, _name } })
+        Ok(Acceptor {
+            listening: Listening::Local { socket, _name },
+        })
     }
 
     /// Listens at a TCP address; port 0 stands for any that is free.
@@ -86,7 +88,9 @@ impl Acceptor {
     pub fn tcp(address: SocketAddr) -> io::Result<Acceptor> {
         let socket = TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
-        Ok(Acceptor { listening: Listening::Tcp(socket) })
+        Ok(Acceptor {
+            listening: Listening::Tcp(socket),
+        })
     }
 
     /// The address that a TCP acceptor listens at, with its port.
@@ -107,9 +111,9 @@ impl Acceptor {
     pub fn accept(&self) -> io::Result<Option<(Stream, Option<SocketAddr>)>> {
         loop {
             let accepted = match &self.listening {
-                Listening::Local { socket, .. } => {
-                    socket.accept().and_then(|(socket, _)| Ok((Stream::local(socket)?, None)))
-                }
+                Listening::Local { socket, .. } => socket
+                    .accept()
+                    .and_then(|(socket, _)| Ok((Stream::local(socket)?, None))),
                 Listening::Tcp(socket) => socket
                     .accept()
                     .and_then(|(socket, from)| Ok((Stream::tcp(socket)?, Some(from)))),
@@ -145,7 +149,9 @@ impl Name {
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    fs::symlink_metadata(path)
+        .ok()
+        .map(|file| (file.dev(), file.ino()))
 }
 
 impl Drop for Name {
@@ -206,14 +212,20 @@ impl Stream {
 
     fn local(socket: UnixStream) -> io::Result<Stream> {
         socket.set_nonblocking(true)?;
-        Ok(Stream { socket: socket.into(), local: true })
+        Ok(Stream {
+            socket: socket.into(),
+            local: true,
+        })
     }
 
     fn tcp(socket: TcpStream) -> io::Result<Stream> {
         socket.set_nonblocking(true)?;
         // Messages are written whole; waiting for more of them only delays them.
         socket.set_nodelay(true)?;
-        Ok(Stream { socket: socket.into(), local: false })
+        Ok(Stream {
+            socket: socket.into(),
+            local: false,
+        })
     }
 
     /// Whether handles can travel beside the bytes.
@@ -230,12 +242,18 @@ impl Stream {
         }
         // SAFETY: takes nothing, cannot fail.
         let own = unsafe { libc::geteuid() };
-        let unknown = User { id: u32::MAX, process: 0, is_trusted: false };
-        Some(crate::socket::peer(&self.socket).map_or(unknown, |peer| User {
-            id: peer.uid,
-            process: peer.pid.cast_unsigned(),
-            is_trusted: peer.uid == own || peer.uid == 0,
-        }))
+        let unknown = User {
+            id: u32::MAX,
+            process: 0,
+            is_trusted: false,
+        };
+        Some(
+            crate::socket::peer(&self.socket).map_or(unknown, |peer| User {
+                id: peer.uid,
+                process: peer.pid.cast_unsigned(),
+                is_trusted: peer.uid == own || peer.uid == 0,
+            }),
+        )
     }
 
     /// Says that nothing more is sent: the other end reads the end behind what was sent before.
@@ -255,13 +273,17 @@ impl Stream {
     /// Where there are handles and the stream passes none, no byte to go with them, or too many.
     pub fn send(&self, bytes: &[u8], handles: &[BorrowedFd<'_>]) -> io::Result<Option<usize>> {
         assert!(
-            handles.is_empty() || self.local && !bytes.is_empty() && handles.len() <= HANDLES_A_SEND,
+            handles.is_empty()
+                || self.local && !bytes.is_empty() && handles.len() <= HANDLES_A_SEND,
             "{} handles cannot go with {} bytes",
             handles.len(),
             bytes.len(),
         );
         let mut control = Control::new();
-        let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        let part = libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
         // SAFETY: a plain C structure of which all zeroes is a value.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         // `sendmsg` reads through both pointers only.
@@ -290,7 +312,10 @@ impl Stream {
     ) -> io::Result<Option<usize>> {
         buffer.reserve(limit);
         let room: &mut [MaybeUninit<u8>] = &mut buffer.spare_capacity_mut()[..limit];
-        let mut part = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+        let mut part = libc::iovec {
+            iov_base: room.as_mut_ptr().cast(),
+            iov_len: room.len(),
+        };
         let mut control = Control::new();
         // SAFETY: a plain C structure of which all zeroes is a value.
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -416,17 +441,26 @@ mod tests {
         assert!(user.is_trusted && user.process == std::process::id());
         let file = fs::File::open("/dev/null").unwrap();
         assert_eq!(client.send(b"ab", &[]).unwrap(), Some(2));
-        assert_eq!(client.send(b"cd", &[file.as_fd(); HANDLES_A_SEND]).unwrap(), Some(2));
+        assert_eq!(
+            client.send(b"cd", &[file.as_fd(); HANDLES_A_SEND]).unwrap(),
+            Some(2)
+        );
         let (mut bytes, mut handles) = (vec![], vec![]);
         while bytes.len() < 4 {
-            server.receive(&mut bytes, 16, Some(&mut handles)).unwrap().unwrap();
+            server
+                .receive(&mut bytes, 16, Some(&mut handles))
+                .unwrap()
+                .unwrap();
             assert_eq!(handles.is_empty(), bytes.len() <= 2);
         }
         assert_eq!((&*bytes, handles.len()), (&b"abcd"[..], HANDLES_A_SEND));
         assert_eq!(server.receive(&mut bytes, 16, None).unwrap(), None);
         drop(client);
         assert_eq!(server.receive(&mut bytes, 16, None).unwrap(), Some(0));
-        assert_eq!(server.send(b"x", &[]).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(
+            server.send(b"x", &[]).unwrap_err().kind(),
+            ErrorKind::BrokenPipe
+        );
         drop(acceptor);
         assert!(!path.exists());
         fs::remove_dir(folder).unwrap();

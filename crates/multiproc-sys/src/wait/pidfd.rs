@@ -29,7 +29,8 @@ impl Waiter {
         let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
         let fd = libc::c_int::try_from(fd).map_err(io::Error::other)?;
         // SAFETY: just made (closed on exec, as every pidfd), nobody else's.
-        Ok(Waiter { pidfd: unsafe { OwnedFd::from_raw_fd(fd) }, pid })
+        let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Waiter { pidfd, pid })
     }
 
     /// The child's number.
@@ -56,7 +57,12 @@ impl Waiter {
         let id = self.pidfd.as_raw_fd().cast_unsigned();
         // SAFETY: `info` is live and the call fills it.
         let result = restarting(|| unsafe {
-            libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED | libc::WNOHANG)
+            libc::waitid(
+                libc::P_PIDFD,
+                id,
+                &raw mut info,
+                libc::WEXITED | libc::WNOHANG,
+            )
         });
         match result {
             Ok(_) if info.si_signo == 0 => Ok(None),
@@ -68,7 +74,9 @@ impl Waiter {
                     code => ExitStatus::from_signal(status, code == libc::CLD_DUMPED),
                 }))
             }
-            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => self.status_without_reaping(),
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
+                self.status_without_reaping()
+            }
             Err(error) => Err(error),
         }
     }
@@ -94,7 +102,12 @@ impl Waiter {
         const EXIT: u64 = 1 << 3;
         const GET_INFO: libc::c_ulong = 0xc040_ff0b;
         const { assert!(size_of::<Info>() == 64) };
-        let mut info = Info { mask: EXIT, cgroup: 0, ids: [0; 11], exit_code: 0 };
+        let mut info = Info {
+            mask: EXIT,
+            cgroup: 0,
+            ids: [0; 11],
+            exit_code: 0,
+        };
         // SAFETY: the request's number carries the size of `info`, which is live and writable.
         let result = unsafe { libc::ioctl(self.pidfd.as_raw_fd(), GET_INFO, &raw mut info) };
         (result == 0 && info.mask & EXIT != 0).then(|| ExitStatus::from_wait_status(info.exit_code))
@@ -157,7 +170,13 @@ impl Waiter {
         let info: *const libc::siginfo_t = std::ptr::null();
         // SAFETY: a null `info` is allowed and means as `kill` sends it.
         check(unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal, info, 0)
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.pidfd.as_raw_fd(),
+                signal,
+                info,
+                0,
+            )
         })
         .map(drop)
     }

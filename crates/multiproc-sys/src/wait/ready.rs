@@ -12,7 +12,10 @@ use crate::handle::{Interest, Readiness, poll_slice};
 /// # Errors
 /// As [`poll`](crate::handle::poll).
 pub fn ready(handles: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result<Vec<usize>> {
-    let wanted: Vec<_> = handles.iter().map(|handle| (*handle, Interest::Read)).collect();
+    let wanted: Vec<_> = handles
+        .iter()
+        .map(|handle| (*handle, Interest::Read))
+        .collect();
     let mut found = vec![Readiness::default(); handles.len()];
     poll_slice(&wanted, &mut found, deadline)?;
     let places = found.iter().enumerate().filter(|(_, found)| found.any());

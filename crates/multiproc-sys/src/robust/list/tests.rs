@@ -138,7 +138,13 @@ fn lose_the_list() {
     let empty = Box::leak(Box::new(Empty(Cell::new(0), FUTEX_OFFSET, 0)));
     empty.0.set(ptr::from_ref(&empty.0).addr());
     // SAFETY: an empty list, leaked.
-    let result = unsafe { libc::syscall(libc::SYS_set_robust_list, ptr::from_ref(empty), size_of::<Empty>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_set_robust_list,
+            ptr::from_ref(empty),
+            size_of::<Empty>(),
+        )
+    };
     assert_eq!(result, 0);
 }
 
@@ -157,7 +163,11 @@ fn what_the_list_does_not_reach_is_marked_by_who_looks() {
     // Until the thread is gone, which is a little later than it can be joined.
     let limit = Deadline::after(std::time::Duration::from_secs(60));
     while !word.mark_if_gone() {
-        assert_ne!(word.word.load(Acquire) & THREAD_ID, 0, "the list was not lost");
+        assert_ne!(
+            word.word.load(Acquire) & THREAD_ID,
+            0,
+            "the list was not lost"
+        );
         assert!(!limit.has_passed());
         std::thread::yield_now();
     }
@@ -177,7 +187,10 @@ fn a_thread_holds_so_many_and_no_more() {
         all.join().unwrap();
     });
     let marked = |word: &RobustWord| word.word.load(Acquire) == OWNER_DIED;
-    assert!(words[..MAX_HELD].iter().all(marked), "the kernel reaches all of them");
+    assert!(
+        words[..MAX_HELD].iter().all(marked),
+        "the kernel reaches all of them"
+    );
 }
 
 #[test]
@@ -203,17 +216,24 @@ struct LibraryMutex(Box<std::cell::UnsafeCell<libc::pthread_mutex_t>>);
 
 impl LibraryMutex {
     fn new() -> LibraryMutex {
-        let mutex = LibraryMutex(Box::new(std::cell::UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER)));
+        let mutex = LibraryMutex(Box::new(std::cell::UnsafeCell::new(
+            libc::PTHREAD_MUTEX_INITIALIZER,
+        )));
         // SAFETY: a plain C structure that `init` fills.
         let mut attributes: libc::pthread_mutexattr_t = unsafe { std::mem::zeroed() };
         // SAFETY: live, and not in use.
         unsafe { libc::pthread_mutexattr_init(&raw mut attributes) };
         // SAFETY: initialised above.
-        unsafe { libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST) };
+        unsafe {
+            libc::pthread_mutexattr_setrobust(&raw mut attributes, libc::PTHREAD_MUTEX_ROBUST)
+        };
         // SAFETY: initialised above.
-        unsafe { libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED) };
+        unsafe {
+            libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED)
+        };
         // SAFETY: both live; the mutex is boxed and does not move.
-        assert_eq!(unsafe { libc::pthread_mutex_init(mutex.0.get(), &raw const attributes) }, 0);
+        let made = unsafe { libc::pthread_mutex_init(mutex.0.get(), &raw const attributes) };
+        assert_eq!(made, 0);
         mutex
     }
 
