@@ -10,7 +10,7 @@ use multiproc_process::{
     Builder, Error, Process, Resource, StartMethod, active_children, set_forkserver_preload,
 };
 use multiproc_testkit::{
-    Oracle, ProcessInfo, SIGINT, SIGKILL, SIGSTOP, alive, descendants, eventually, forever, kill,
+    Oracle, ProcessInfo, SIGKILL, SIGSTOP, SIGTERM, alive, descendants, eventually, forever, kill,
     within,
 };
 
@@ -72,7 +72,7 @@ fn apart(case: fn(())) {
 #[test]
 fn a_child_outlives_the_server_that_forked_it_and_the_next_one_has_another() {
     apart(|()| {
-        for signal in [SIGKILL, SIGINT] {
+        for signal in [SIGKILL, SIGTERM] {
             let child = builder().spawn(idle, ()).unwrap();
             let first = server().unwrap();
             assert_eq!(active_children().len(), 1, "the server is not among them");

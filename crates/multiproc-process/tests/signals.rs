@@ -9,6 +9,9 @@ use multiproc_testkit::{Oracle, alive, eventually, forever, kill, process_state,
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What a terminal, or who asks for an end, sends.
+const ENDING: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
 fn busy(_: ()) {
     println!("{}", std::process::id());
     loop {
@@ -18,8 +21,8 @@ fn busy(_: ()) {
 
 /// A parent as a terminal has one in its foreground: it leads a group, and its children lead others.
 fn parent(_: ()) {
-    for signal in [libc::SIGINT, libc::SIGTSTP] {
-        // A shell has its background commands, and so this test perhaps, ignore it.
+    for signal in ENDING.into_iter().chain([libc::SIGTSTP]) {
+        // A shell and `nohup` have background commands, and so this test perhaps, ignore some.
         // SAFETY: the default disposition is a valid one.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
@@ -57,7 +60,7 @@ fn signal_group(leader: u32, signal: i32) {
 #[test]
 fn ctrl_c_or_a_request_to_end_ends_all_at_once_and_nobody_complains() {
     let oracle = oracle();
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+    for signal in ENDING {
         let (parent, children, input, mut said) = family();
         let begun = Instant::now();
         signal_group(parent.pid(), signal);
