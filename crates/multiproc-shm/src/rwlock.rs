@@ -1,4 +1,14 @@
 //! Reader-writer locks: a value that many processes see at a time, or one changes.
+//!
+//! The permits of a writer that is killed pass on when its thread is gone. Other threads of its process, lent
+//! the value by that one, run for some microseconds more. So a writer leaves a note of its process, as the holder
+//! of an array does (`tenure.rs`), and who finds one waits until that process is over.
+//!
+//! # Invariants
+//!
+//! 1. `writer` names a process from before a write guard exists in it until after the guard was dropped, or
+//!    until the process is over.
+//! 2. A guard is given out, under its permits, when `writer` was 0 or its process was found to be over.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -6,6 +16,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +25,7 @@ use bytemuck::Pod;
 use multiproc_sync::{
     Deadline, LockTimeoutError, Permits, PoisonError, Taken, TryLockError, Until,
 };
+use multiproc_sys::identity::Identity;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::home::{Primitive, Shared};
@@ -59,16 +72,38 @@ pub struct RwLock<T>(Shared<RwCell<T>>);
 #[repr(C)]
 pub(crate) struct RwCell<T> {
     permits: Permits,
+    writer: AtomicU64,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `Permits` is atomics only, and new as zeroes, the permits being added by `RwLock::new`; of a
+// SAFETY: `Permits` and the note are atomics only, and new as zeroes, the permits being added by `RwLock::new`; of a
 // `Pod` any bytes are a value, and in the cell, accessed by who has permits only, others may change it.
 unsafe impl<T: Pod> Primitive for RwCell<T> {
     const KIND: u32 = 23;
 
     fn sweep(&self, process: u32) {
         self.permits.sweep(process);
+    }
+}
+
+impl<T> RwCell<T> {
+    /// Waits, under permits just taken, until no thread of a writer that was killed runs any more. At the
+    /// deadline gives the permits back; `false`.
+    fn succeed(&self, count: u32, taken: Taken, deadline: Deadline) -> bool {
+        // Acquire: pairs with the Release below, by another reader who has seen the writer's end.
+        let note = self.writer.load(Acquire);
+        let Some(predecessor) = Identity::from_bits(note) else {
+            return true;
+        };
+        if predecessor != Identity::own() && predecessor.wait_until_over(deadline) {
+            // Fails where another reader was first: while there are readers nobody leaves a new note.
+            let _first = self.writer.compare_exchange(note, 0, Release, Relaxed);
+            return true;
+        }
+        let all = (count == ALL).then_some(taken);
+        // SAFETY: nobody got access.
+        unsafe { self.permits.give_back(count, all) };
+        false
     }
 }
 
@@ -109,8 +144,10 @@ impl<T: Pod> RwLock<T> {
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T>, TryLockError<RwLockReadGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
         match unsafe { self.0.permits.try_take(1, false, Until::ProcessEnds) } {
-            Some(taken) => Ok(RwLockReadGuard::new(&self.0, taken)?),
-            None => Err(TryLockError::WouldBlock),
+            Some(taken) if self.0.succeed(1, taken, Deadline::now()) => {
+                Ok(RwLockReadGuard::new(&self.0, taken)?)
+            }
+            _ => Err(TryLockError::WouldBlock),
         }
     }
 
@@ -156,8 +193,10 @@ impl<T: Pod> RwLock<T> {
     ) -> Result<RwLockWriteGuard<'_, T>, TryLockError<RwLockWriteGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
         match unsafe { self.0.permits.try_take(ALL, true, Until::ProcessEnds) } {
-            Some(taken) => Ok(RwLockWriteGuard::new(&self.0, taken)?),
-            None => Err(TryLockError::WouldBlock),
+            Some(taken) if self.0.succeed(ALL, taken, Deadline::now()) => {
+                Ok(RwLockWriteGuard::new(&self.0, taken)?)
+            }
+            _ => Err(TryLockError::WouldBlock),
         }
     }
 
@@ -196,7 +235,8 @@ impl<T: Pod> RwLock<T> {
         self.refuse_a_second();
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
         let taken = unsafe { self.0.permits.take(1, false, Until::ProcessEnds, deadline) }?;
-        Some(RwLockReadGuard::new(&self.0, taken))
+        let succeeds = self.0.succeed(1, taken, deadline);
+        succeeds.then(|| RwLockReadGuard::new(&self.0, taken))
     }
 
     fn writer(
@@ -206,7 +246,8 @@ impl<T: Pod> RwLock<T> {
         self.refuse_a_second();
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
         let taken = unsafe { self.0.permits.take(ALL, true, Until::ProcessEnds, deadline) }?;
-        Some(RwLockWriteGuard::new(&self.0, taken))
+        let succeeds = self.0.succeed(ALL, taken, deadline);
+        succeeds.then(|| RwLockWriteGuard::new(&self.0, taken))
     }
 
     fn refuse_a_second(&self) {
@@ -302,6 +343,8 @@ unsafe impl<T: Sync> Sync for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T> RwLockWriteGuard<'a, T> {
     fn new(cell: &'a RwCell<T>, taken: Taken) -> Result<Self, PoisonError<Self>> {
+        // Relaxed: read under permits, which order it; here and in `drop`.
+        cell.writer.store(Identity::own().to_bits(), Relaxed);
         taken.held().with(RwLockWriteGuard {
             cell,
             taken,
@@ -331,6 +374,10 @@ impl<T> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
         if !self.panicking && thread::panicking() {
             self.cell.permits.poison(self.taken);
+        }
+        // Not in a forked child, which has a copy of its parent's guards.
+        if self.cell.permits.mine() != 0 {
+            self.cell.writer.store(0, Relaxed);
         }
         // SAFETY: as in the reader's.
         unsafe { self.cell.permits.give_back(ALL, Some(self.taken)) };

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
-use multiproc_shm::{ArrayPieces, RawValue, SharedArray};
+use multiproc_shm::{ArrayPieces, RawValue, RwLock, SharedArray};
 use multiproc_testkit::{Oracle, Percentiles, eventually, forever, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -203,5 +203,49 @@ fn a_killed_holder_s_other_threads_are_waited_for() {
         within(LIMIT, move || child.join().unwrap_err());
     }
     waited.report();
+    oracle.finish();
+}
+
+#[test]
+fn a_killed_writer_s_other_threads_are_waited_for() {
+    let oracle = oracle();
+    for round in 0..ROUNDS {
+        let lock = RwLock::new([0_u64; 4096]).unwrap();
+        let writing = RawValue::new(0_u64).unwrap();
+        let write = |(lock, writing): (RwLock<[u64; 4096]>, RawValue<u64>)| {
+            let mut elements = lock.write().unwrap();
+            std::thread::scope(|scope| {
+                for part in elements.chunks_mut(1024) {
+                    scope.spawn(|| {
+                        writing
+                            .as_atomic()
+                            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        loop {
+                            part.iter_mut().for_each(|n| *n += 1);
+                            std::hint::black_box(&mut *part);
+                        }
+                    });
+                }
+                forever();
+            });
+        };
+        let child = Process::<()>::spawn(write, (lock.clone(), writing.clone())).unwrap();
+        eventually(LIMIT, "all threads write", || writing.get() == 4);
+        child.kill().unwrap();
+        let unchanged = |elements: &[u64; 4096]| {
+            let seen = [0, 1024, 2048, 3072].map(|first| elements[first]);
+            for _ in 0..1000 {
+                let now = [0, 1024, 2048, 3072].map(|first| elements[first]);
+                assert_eq!(std::hint::black_box(now), seen, "somebody still writes");
+            }
+        };
+        // The next is a reader or a writer.
+        if round % 2 == 0 {
+            unchanged(&lock.read().unwrap_err().into_inner());
+        } else {
+            unchanged(&lock.write().unwrap_err().into_inner());
+        }
+        within(LIMIT, move || child.join().unwrap_err());
+    }
     oracle.finish();
 }
