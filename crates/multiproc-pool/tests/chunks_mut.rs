@@ -140,6 +140,7 @@ fn when_the_call_returns_nobody_writes_any_more_killed_or_timed_out() {
         }
     }
     finish(pool);
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }
 

@@ -25,7 +25,8 @@ pub(crate) const KIND: u32 = 1;
 ///
 /// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
 /// elements. The memory is there until the last handle is gone; it has no name, and nothing is left
-/// behind when every process is killed.
+/// behind when every process is killed. The process that made a large one keeps its memory for the next of the
+/// same size, within [limits](crate::release_spare_memory).
 ///
 /// ```
 /// use multiproc_shm::SharedArray;

@@ -12,6 +12,8 @@ use multiproc_sys::map::{self, Mapping};
 use multiproc_wire::handoff;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use crate::segment::making_room;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"mp-block");
 /// Keeps what follows aligned as rings want it.
 const HEADER: usize = 128;
@@ -42,7 +44,7 @@ impl Block {
         let (Some(size), Some(reserved)) = (with_header(length), with_header(reserved)) else {
             return Err(io::ErrorKind::OutOfMemory.into());
         };
-        let handle = map::create_reserving(size, reserved)?;
+        let handle = making_room(|| map::create_reserving(size, reserved))?;
         let mapping = Mapping::new(&handle, size)?;
         mapping.write(0, bytemuck::bytes_of(&[MAGIC, length as u64]));
         Ok(Block {
@@ -56,7 +58,7 @@ impl Block {
     /// # Errors
     /// Where there is no memory for them.
     pub fn reserve(&self, at: usize, length: usize) -> io::Result<()> {
-        map::reserve_more(&self.handle, at.saturating_add(HEADER), length)
+        making_room(|| map::reserve_more(&self.handle, at.saturating_add(HEADER), length))
     }
 
     /// Gives what lies in `length` bytes from `at` on back to the machine, but for what shares a page with other

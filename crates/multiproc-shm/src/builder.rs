@@ -84,9 +84,7 @@ impl<T: Zeroable> ArrayBuilder<T> {
     /// # Panics
     /// If an element has no size.
     pub fn zeroed(&self, length: usize) -> io::Result<SharedArray<T>> {
-        const { assert!(size_of::<T>() > 0, "elements of a shared array have a size") };
-        let contents = Contents::of::<T>(KIND, length);
-        Segment::create_with(contents, &self.memory).map(SharedArray::of)
+        Segment::create_with(contents::<T>(length), &self.memory).map(SharedArray::of)
     }
 }
 
@@ -99,13 +97,18 @@ impl<T: Pod> ArrayBuilder<T> {
     /// # Panics
     /// If an element has no size.
     pub fn from_slice(&self, elements: &[T]) -> io::Result<SharedArray<T>> {
-        let array = self.zeroed(elements.len())?;
-        let target = array.segment().base().cast::<T>();
-        // SAFETY: the segment has room for as many elements, is fresh and nobody else's yet, and cannot
+        let segment = Segment::create_unfilled(contents::<T>(elements.len()), &self.memory)?;
+        let target = segment.base().cast::<T>();
+        // SAFETY: the segment has room for as many elements, is new and nobody else's yet, and cannot
         // overlap with a slice of Rust's.
         unsafe { target.copy_from_nonoverlapping(elements.as_ptr(), elements.len()) };
-        Ok(array)
+        Ok(SharedArray::of(segment))
     }
+}
+
+fn contents<T>(length: usize) -> Contents {
+    const { assert!(size_of::<T>() > 0, "elements of a shared array have a size") };
+    Contents::of::<T>(KIND, length)
 }
 
 impl<T> fmt::Debug for ArrayBuilder<T> {

@@ -148,6 +148,8 @@ pub use rlock::{RLock, RLockGuard};
 #[cfg(not(loom))]
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 #[cfg(not(loom))]
+pub use segment::release_spare_memory;
+#[cfg(not(loom))]
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
 #[cfg(not(loom))]
 pub use shape::ShapeError;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
-use multiproc_shm::{ArrayPieces, RawValue, RwLock, SharedArray};
+use multiproc_shm::{ArrayPieces, RawValue, RwLock, SharedArray, release_spare_memory};
 use multiproc_testkit::{Oracle, Percentiles, eventually, forever, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -203,6 +203,7 @@ fn a_killed_holder_s_other_threads_are_waited_for() {
         within(LIMIT, move || child.join().unwrap_err());
     }
     waited.report();
+    release_spare_memory();
     oracle.finish();
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use multiproc_process::Process;
-use multiproc_shm::SharedArray;
+use multiproc_shm::{SharedArray, release_spare_memory};
 use multiproc_testkit::{Oracle, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -66,6 +66,7 @@ fn more_than_the_address_space_is_an_error_that_leaves_nothing() {
         limit(libc::RLIMIT_AS, pages * 4096 + 32 * MEGABYTE as u64);
         let why = SharedArray::<u8>::zeroed(48 * MEGABYTE).unwrap_err();
         let fits = SharedArray::<u8>::zeroed(MEGABYTE).is_ok();
+        release_spare_memory();
         (
             why.kind() == io::ErrorKind::OutOfMemory,
             fits,

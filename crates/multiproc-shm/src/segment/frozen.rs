@@ -15,7 +15,7 @@ use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Frozen};
 
 use super::layout::{Fields, SLOTS, WORDS};
-use super::{Contents, Segment, Sent};
+use super::{Contents, Memory, Segment, Sent};
 use crate::lending::Words;
 use crate::registry::Registry;
 use crate::tenure::Tenure;
@@ -36,7 +36,7 @@ pub(crate) type NotFrozen = (Option<Arc<Segment>>, io::Error);
 impl Segment {
     /// The same memory, frozen, where nobody has another mapping of it; a copy otherwise, made under the lock.
     pub(crate) fn freeze(self: Arc<Segment>) -> Result<Arc<FrozenSegment>, NotFrozen> {
-        let (handle, id) = (Arc::clone(&self.handle), self.id);
+        let (handle, id) = (Arc::<OwnedHandle>::clone(&self.handle), self.id);
         let segment = match Arc::try_unwrap(self) {
             Err(shared) => shared,
             Ok(alone) => {
@@ -54,7 +54,7 @@ impl Segment {
     }
 
     fn frozen_copy(self: &Arc<Segment>) -> io::Result<Arc<FrozenSegment>> {
-        let copy = Segment::create(self.contents)?;
+        let copy = Segment::create_unfilled(self.contents, &Memory::default())?;
         // A holder that died in the meantime leaves its poison in the copy.
         let tenure = Tenure::take(self);
         if let Held::Poisoned { owner } = tenure.held() {

@@ -10,6 +10,9 @@
 //! 3. Memory in which a thread of this process holds a lock, or any other word, is never unmapped: its guard
 //!    may have been leaked, and the kernel and the thread's list still point there. What is held is known
 //!    privately (`multiproc_sys::robust`): no peer can have it forgotten.
+//! 4. A new segment has an id that no other had, and is zeroed up to its contents at least, also where its memory
+//!    was that of another (`spare.rs`). Memory is put aside for that once it is unmapped, by who made it, and
+//!    used again when the kernel says that nobody has the old segment.
 
 use std::fmt;
 use std::io;
@@ -30,16 +33,22 @@ use crate::registry::{Registry, random_id};
 mod frozen;
 mod layout;
 mod memory;
+mod spare;
 
 pub(crate) use frozen::FrozenSegment;
 pub(crate) use layout::Contents;
 use layout::{Fields, SLOTS, WORDS};
+use memory::Made;
 pub(crate) use memory::Memory;
+pub(crate) use spare::making_room;
+pub use spare::release_spare_memory;
 
 /// Shared memory with a header, a lock and contents.
 pub(crate) struct Segment {
-    handle: Arc<OwnedHandle>,
+    handle: ManuallyDrop<Arc<OwnedHandle>>,
     mapping: ManuallyDrop<Mapping>,
+    /// Whether it was made here, of memory that another segment may be made of later.
+    reclaimable: bool,
     contents: Contents,
     /// Where the contents begin.
     offset: usize,
@@ -63,11 +72,26 @@ impl Segment {
     /// A new segment with zeroed contents, in memory of this kind.
     pub(crate) fn create_with(contents: Contents, memory: &Memory) -> io::Result<Arc<Segment>> {
         let size = contents.check()?;
+        Segment::create_zeroing(contents, memory, size)
+    }
+
+    /// A new segment whose contents are whatever they are: the caller fills them before anybody sees them.
+    pub(crate) fn create_unfilled(contents: Contents, memory: &Memory) -> io::Result<Arc<Segment>> {
+        Segment::create_zeroing(contents, memory, contents.offset())
+    }
+
+    fn create_zeroing(
+        contents: Contents,
+        memory: &Memory,
+        zeroed: usize,
+    ) -> io::Result<Arc<Segment>> {
+        let size = contents.check()?;
         robust::available()?;
-        let (handle, mapping) = memory.create(size)?;
+        let made = memory.create(size, zeroed)?;
         let id = random_id();
-        mapping.write(0, bytemuck::bytes_of(&contents.to_fields(id)));
-        Ok(Segment::enter(handle.into(), mapping, contents, id))
+        made.mapping
+            .write(0, bytemuck::bytes_of(&contents.to_fields(id)));
+        Ok(Segment::enter(made, contents, id))
     }
 
     /// The segment behind a handle that was received, made sure to be `id` and of this kind.
@@ -90,18 +114,19 @@ impl Segment {
         let mut bytes = Vec::new();
         mapping.read(0, size_of::<Fields>(), &mut bytes);
         let contents = Contents::from_fields(bytemuck::pod_read_unaligned(&bytes), id, size)?;
-        Ok(Segment::enter(handle, mapping, contents, id))
+        let made = Made {
+            handle,
+            mapping,
+            reclaimable: false,
+        };
+        Ok(Segment::enter(made, contents, id))
     }
 
-    fn enter(
-        handle: Arc<OwnedHandle>,
-        mapping: Mapping,
-        contents: Contents,
-        id: [u64; 2],
-    ) -> Arc<Segment> {
+    fn enter(made: Made, contents: Contents, id: [u64; 2]) -> Arc<Segment> {
         let segment = Segment {
-            handle,
-            mapping: ManuallyDrop::new(mapping),
+            handle: ManuallyDrop::new(made.handle),
+            mapping: ManuallyDrop::new(made.mapping),
+            reclaimable: made.reclaimable,
             contents,
             offset: contents.offset(),
             id,
@@ -167,11 +192,20 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         MAPPED.leave(self.id);
+        let size = self.mapping.len();
+        // SAFETY: not used again.
+        let handle = unsafe { ManuallyDrop::take(&mut self.handle) };
         if robust::holds_within(self.mapping.as_ptr(), self.mapping.len()) {
             return;
         }
         // SAFETY: not used again; no list of this process points into it (Invariant 3).
         unsafe { ManuallyDrop::drop(&mut self.mapping) };
+        // A message that is not sent yet, or what is being frozen, may have the handle too.
+        if self.reclaimable
+            && let Some(handle) = Arc::into_inner(handle)
+        {
+            spare::keep(handle, size);
+        }
     }
 }
 

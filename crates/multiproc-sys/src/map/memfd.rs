@@ -46,7 +46,7 @@ pub fn create_reserving(length: usize, reserved: usize) -> io::Result<OwnedFd> {
 }
 
 /// Neither shorter nor longer for ever. The seal on sealing stays off so that a write seal can come.
-const SEALS: libc::c_int = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
+pub(super) const SEALS: libc::c_int = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
 
 /// Reserved between two looks at what is left, so that a reservation that the machine cannot meet is noticed
 /// before all of its memory is gone.
@@ -220,6 +220,16 @@ impl Mapping {
         let target = self.as_ptr().wrapping_add(at);
         // SAFETY: the target lies inside the mapping (checked above), which no Rust reference covers.
         unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// Has zeroes in the first `length` bytes.
+    ///
+    /// # Panics
+    /// If there are not that many.
+    pub fn zero(&self, length: usize) {
+        assert!(length <= self.len(), "write past the end of a mapping");
+        // SAFETY: inside the mapping (checked above), which no Rust reference covers.
+        unsafe { self.as_ptr().write_bytes(0, length) };
     }
 
     /// Appends the `length` bytes from `at` on to `buffer`, as they are at this moment.

@@ -5,13 +5,14 @@
 //! only while it is used), `length` (how long received memory is, once it is certain that no peer can shorten it)
 //! and `Mapping`; `reserve_file` and `file_length`, the same for memory that is a file without a name; `Named`,
 //! memory with one, for strangers; `freeze` (never written again by anybody, if nobody can write to it now) and
-//! `Frozen`, a mapping of such memory.
+//! `Frozen`, a mapping of such memory; `reopen` and `reclaim`, whether memory is nobody else's any more.
 
 cfg_select! {
-    target_os = "linux" => { mod file; mod headroom; mod memfd; mod named; mod sealed; use memfd as imp; }
+    target_os = "linux" => { mod file; mod headroom; mod memfd; mod named; mod reclaim; mod sealed; use memfd as imp; }
     _ => { compile_error!("multiproc-sys: no port for this platform; src/map/mod.rs says what one must supply"); }
 }
 pub use file::{file_length, reserve_file};
 pub use imp::{Mapping, create, create_reserving, length, release, reserve_more};
 pub use named::{Named, check_name};
+pub use reclaim::{Reclaimed, reclaim, reopen};
 pub use sealed::{Frozen, freeze};
