@@ -389,3 +389,33 @@ impl<T: Pod + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
         (**self).fmt(f)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn nobody_is_let_in_while_a_noted_writer_runs() {
+        let lock = RwLock::new(5_u64).unwrap();
+        let mut writer = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        // Its permits have passed on, its process is not over.
+        lock.0.writer.store(u64::from(writer.id()), Relaxed);
+        let moment = Duration::from_millis(1);
+        assert!(matches!(lock.try_read(), Err(TryLockError::WouldBlock)));
+        assert!(matches!(lock.try_write(), Err(TryLockError::WouldBlock)));
+        assert!(matches!(
+            lock.read_timeout(moment),
+            Err(LockTimeoutError::TimedOut)
+        ));
+        assert!(matches!(
+            lock.write_timeout(moment),
+            Err(LockTimeoutError::TimedOut)
+        ));
+        drop(writer.stdin.take());
+        writer.wait().unwrap();
+        assert_eq!(*lock.read().unwrap(), 5);
+        *lock.write().unwrap() += 1;
+        assert_eq!(*lock.try_read().unwrap(), 6);
+    }
+}
