@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
-use multiproc_sync::{Held, OnceWord};
+use multiproc_sync::{Deadline, Held, OnceWord};
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Primitive, Shared};
@@ -73,6 +74,18 @@ impl Once {
         unsafe { self.0.call_once(|held| work(OnceState(held))) };
     }
 
+    /// As [`call_once`](Self::call_once), waiting for another who is at it for no longer than `timeout`, which
+    /// does not limit `work` itself. Says whether it is done.
+    ///
+    /// # Panics
+    /// As [`call_once`](Self::call_once).
+    #[must_use]
+    pub fn call_once_timeout(&self, work: impl FnOnce(OnceState), timeout: Duration) -> bool {
+        let work = |held| work(OnceState(held));
+        // SAFETY: the memory stays mapped while `self` is borrowed.
+        unsafe { self.0.call_once_until(work, Deadline::after(timeout)) }
+    }
+
     /// Whether it is done.
     #[must_use]
     pub fn is_completed(&self) -> bool {
@@ -85,5 +98,22 @@ impl fmt::Debug for Once {
         f.debug_struct("Once")
             .field("is_completed", &self.is_completed())
             .finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_another_gives_up_in_time() {
+        let (once, moment) = (Once::new().unwrap(), Duration::from_millis(1));
+        once.call_once(|_| {
+            let other = once.clone();
+            let waits =
+                move || other.call_once_timeout(|_| unreachable!("another is at it"), moment);
+            assert!(!std::thread::spawn(waits).join().unwrap());
+        });
+        assert!(once.call_once_timeout(|_| unreachable!("it is done"), moment));
     }
 }

@@ -27,9 +27,9 @@
 )]
 
 use crate::lock::{Held, LockWord};
-use crate::poison::PoisonError;
-use crate::primitive::AtomicU32;
+use crate::poison::{LockTimeoutError, PoisonError};
 use crate::primitive::Ordering::{Acquire, Release};
+use crate::primitive::{AtomicU32, Deadline};
 
 /// Something to be done once, in memory that processes share; all zeroes is not done yet.
 #[repr(C)]
@@ -49,14 +49,27 @@ impl OnceWord {
     /// # Safety
     /// The memory stays mapped at this address until this returns, or the thread has ended.
     pub unsafe fn call_once(&self, work: impl FnOnce(Held)) {
+        // SAFETY: passed on to the caller.
+        let _done = unsafe { self.call_once_until(work, Deadline::NEVER) };
+    }
+
+    /// As [`call_once`](Self::call_once), waiting for others until the deadline. Says whether it is done.
+    ///
+    /// # Panics
+    /// As [`call_once`](Self::call_once).
+    ///
+    /// # Safety
+    /// As [`call_once`](Self::call_once).
+    pub unsafe fn call_once_until(&self, work: impl FnOnce(Held), deadline: Deadline) -> bool {
         if self.is_done() {
-            return;
+            return true;
         }
         // SAFETY: passed on to the caller.
-        let taken = unsafe { self.lock.guard() };
+        let taken = unsafe { self.lock.guard_until(deadline) };
         let (guard, held) = match taken {
             Ok(guard) => (guard, Held::Sound),
-            Err(error) => {
+            Err(LockTimeoutError::TimedOut) => return self.is_done(),
+            Err(LockTimeoutError::Poisoned(error)) => {
                 let owner = error.owner();
                 (PoisonError::into_inner(error), Held::Poisoned { owner })
             }
@@ -67,6 +80,7 @@ impl OnceWord {
             self.done.store(1, Release);
         }
         drop(guard);
+        true
     }
 
     /// Sees to what `process`, which has ended, has left here and the kernel has not. By one process at a time:
