@@ -127,6 +127,7 @@ impl Core {
         let Some(job) = job_of(&mut self.jobs, id).filter(|job| job.is_done()) else {
             return false;
         };
+        self.concluded = true;
         self.to_wake.append(&mut job.wakers);
         if let Some(callback) = job.callback.take() {
             let job = self.take(id);

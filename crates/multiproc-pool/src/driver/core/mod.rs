@@ -77,6 +77,8 @@ pub(crate) struct Core {
     /// Some task has a limit in time, or some worker.
     timed: bool,
     next_key: u32,
+    /// A job is done of which those who wait for it have not been told.
+    concluded: bool,
     /// What the first finalizer that went wrong has said.
     finalizer_failed: Option<String>,
     /// What is to be called with jobs that are done.
@@ -123,6 +125,7 @@ impl Core {
             timed: settings.idle_timeout.is_some(),
             settings,
             next_key: 0,
+            concluded: false,
             finalizer_failed: None,
             to_call: Vec::new(),
             to_wake: Vec::new(),
@@ -204,7 +207,8 @@ impl Core {
         if self.timed && self.watching && self.next_limit() < self.alarm {
             driver.attract_attention();
         }
-        done
+        // Also those that are done by a seat's being closed, or a start's having failed.
+        std::mem::take(&mut self.concluded) || done
     }
 
     /// Whether there may be something for the pump to move. Looks without taking anything.
