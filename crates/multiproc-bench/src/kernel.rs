@@ -61,12 +61,12 @@ enum Wait {
     Sleeping,
 }
 
-/// Who waits for the ball to be at `turn`.
-fn wait_for(word: &AtomicU32, turn: u32, wait: Wait) {
+/// What the ball is once it is no longer `now`.
+fn wait_while(word: &AtomicU32, now: u32, wait: Wait) -> u32 {
     loop {
-        let now = word.load(Ordering::Acquire);
-        if now == turn {
-            return;
+        let ball = word.load(Ordering::Acquire);
+        if ball != now {
+            return ball;
         }
         match wait {
             Wait::Spinning => hint::spin_loop(),
@@ -75,19 +75,19 @@ fn wait_for(word: &AtomicU32, turn: u32, wait: Wait) {
     }
 }
 
-fn pass(word: &AtomicU32, turn: u32, wait: Wait) {
-    word.store(turn, Ordering::Release);
+fn pass(word: &AtomicU32, ball: u32, wait: Wait) {
+    word.store(ball, Ordering::Release);
     if wait == Wait::Sleeping {
         futex(word, libc::FUTEX_WAKE, 1);
     }
 }
 
+/// The answer to everything but `STOP`, and what there is at first.
+const PONG: u32 = 0;
 const PING: u32 = 1;
-const PONG: u32 = 2;
-
-const GO: u32 = 0;
-const PAUSE: u32 = 1;
-const STOP: u32 = 2;
+/// The last ping of a go.
+const PAUSE: u32 = 2;
+const STOP: u32 = 3;
 
 /// A forked child that answers pings. Between goes it sleeps, so that it is in nobody's way.
 struct Child {
@@ -100,53 +100,42 @@ impl Child {
     fn fork(wait: Wait) -> Result<Child, String> {
         let shared = Shared::new()?;
         let pid = fork(|| {
-            let (ball, order) = (shared.word(0), shared.word(1));
+            let ball = shared.word(0);
+            let mut now = Wait::Sleeping;
             loop {
-                wait_for(ball, PING, Wait::Sleeping);
-                pass(ball, PONG, Wait::Sleeping);
-                // What ends a go, or all, comes with a ping.
-                loop {
-                    wait_for(ball, PING, wait);
-                    pass(ball, PONG, wait);
-                    match order.load(Ordering::Relaxed) {
-                        STOP => return,
-                        PAUSE => break,
-                        _ => {}
-                    }
-                }
-                order.store(GO, Ordering::Relaxed);
+                let next = match wait_while(ball, PONG, now) {
+                    STOP => return,
+                    PAUSE => Wait::Sleeping,
+                    _ => wait,
+                };
+                pass(ball, PONG, now);
+                now = next;
             }
         })?;
         Ok(Child { shared, pid, wait })
     }
 
     fn ping(&self) {
-        self.ping_with(self.wait);
+        self.send(PING, self.wait);
     }
 
-    fn ping_with(&self, wait: Wait) {
-        pass(self.shared.word(0), PING, wait);
-        wait_for(self.shared.word(0), PONG, wait);
+    fn send(&self, ball: u32, wait: Wait) {
+        pass(self.shared.word(0), ball, wait);
+        wait_while(self.shared.word(0), ball, wait);
     }
 
     /// Wakes the child, has `go` ping it, and lets it sleep again.
     fn awake<T>(&self, go: impl FnOnce() -> T) -> T {
-        self.ping_with(Wait::Sleeping);
+        self.send(PING, Wait::Sleeping);
         let result = go();
-        self.shared.word(1).store(PAUSE, Ordering::Relaxed);
-        self.ping();
-        while self.shared.word(1).load(Ordering::Relaxed) != GO {
-            hint::spin_loop();
-        }
+        self.send(PAUSE, self.wait);
         result
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.ping_with(Wait::Sleeping);
-        self.shared.word(1).store(STOP, Ordering::Relaxed);
-        self.ping();
+        pass(self.shared.word(0), STOP, Wait::Sleeping);
         reap(self.pid);
     }
 }
