@@ -59,7 +59,9 @@ const ALL: u32 = i32::MAX.cast_unsigned();
 ///
 /// # When a process dies
 ///
-/// A reader that is killed no longer reads. A writer that is killed or panics leaves the lock poisoned:
+/// The permit of a reader that is killed passes on when its thread is gone. Other threads of its process, if that
+/// one has lent them the value, may for some microseconds, until they are gone too, read what the next writer changes; what
+/// they make of it ends with them. The next after a writer waits until that one's whole process is over. A writer that is killed or panics leaves the lock poisoned:
 /// readers and writers get `Err(PoisonError)` with the guard in it until
 /// [`clear_poison`](Self::clear_poison). A reader that panics leaves no poison.
 ///

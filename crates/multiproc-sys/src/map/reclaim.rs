@@ -40,7 +40,11 @@ pub enum Reclaimed {
 pub fn reopen(memory: &OwnedFd) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
     // Made to close at `exec`, as all that the standard library opens.
-    OpenOptions::new().read(true).write(true).open(path).map(File::into)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map(File::into)
 }
 
 /// Whether `memory`, of a descriptor that [`reopen`] made and of which this is the last here, is anybody else's.
@@ -56,7 +60,9 @@ pub fn reclaim(memory: OwnedFd, length: usize) -> io::Result<Reclaimed> {
     }
     let (stat, own) = (stat(&again)?, seals(&again)?);
     // A file's blocks are counted by 512 bytes. A process that had it may have punched holes.
-    let reserved = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+    let reserved = u64::try_from(stat.st_blocks)
+        .unwrap_or(0)
+        .saturating_mul(512);
     if own != SEALS || usize::try_from(stat.st_size) != Ok(length) || reserved < length as u64 {
         return Err(refuse("somebody has changed what kind of memory it is"));
     }
@@ -136,11 +142,17 @@ mod tests {
     fn memory_that_is_not_as_it_was_made_is_given_up() {
         let punched = memory();
         release(&punched, 0, 4096).unwrap();
-        assert_eq!(reclaim(punched, LENGTH).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            reclaim(punched, LENGTH).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         let frozen = memory();
         assert!(freeze(&frozen).unwrap());
         drop(Frozen::map(&frozen).unwrap());
-        assert_eq!(reclaim(frozen, LENGTH).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            reclaim(frozen, LENGTH).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         let file = OwnedFd::from(File::open("/dev/null").unwrap());
         assert!(reclaim(file, LENGTH).is_err());
     }
