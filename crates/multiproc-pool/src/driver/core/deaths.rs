@@ -10,11 +10,11 @@ impl Core {
     }
 
     /// A worker that has died: its started task is lost, the others are sent again, its seat is free.
-    pub(super) fn see_to_death(&mut self, seat: usize) -> bool {
+    pub(super) fn see_to_death(&mut self, seat: usize) {
         // What it has said before is not lost with it.
-        let mut done = self.hear(seat);
+        self.hear(seat);
         let Seat::Taken(worker) = std::mem::replace(&mut self.seats[seat], Seat::Starting) else {
-            return done;
+            return;
         };
         let mut had = self.scheduler.lost(seat);
         let (record, since) = (worker.record(), worker.since());
@@ -33,7 +33,7 @@ impl Core {
                 .position(|(task, _)| *task == sent.task);
             if let Some(place) = condemned {
                 let (task, error) = self.condemned.swap_remove(place);
-                done |= self.settle_failed(task, &error);
+                self.settle_failed(task, &error);
                 continue;
             }
             let Some(job) = job_of(&mut self.jobs, sent.task.job) else {
@@ -48,7 +48,7 @@ impl Core {
                 job.attempts(sent.task.item),
             );
             let error = end.error(first, attempts);
-            done |= self.settle_failed(sent.task, &error);
+            self.settle_failed(sent.task, &error);
             broken.get_or_insert(error);
         }
         if let Some(recorder) = &mut self.recorder {
@@ -71,8 +71,7 @@ impl Core {
             && self.goes_on()
         {
             self.give_up(&error.of_another());
-            done = true;
+            self.concluded = true;
         }
-        done
     }
 }

@@ -8,14 +8,13 @@ use crate::scheduler::JobId;
 
 impl Core {
     /// Takes in what a worker has said.
-    pub(super) fn hear(&mut self, seat: usize) -> bool {
-        let mut done = false;
+    pub(super) fn hear(&mut self, seat: usize) {
         let mut heard = 0;
         let mut job_heard = None;
         if let Some((job, count)) = self.hear_returned(seat) {
             job_heard = Some(job);
             heard = count;
-            done |= self.conclude(job);
+            self.conclude(job);
         }
         while let Seat::Taken(worker) = &mut self.seats[seat] {
             let record = worker.record();
@@ -65,7 +64,7 @@ impl Core {
                             self.scheduler.returned(sent.task);
                         } else {
                             answer.deliver(job, sent.task.item);
-                            done |= self.conclude(sent.task.job);
+                            self.conclude(sent.task.job);
                         }
                     }
                     self.has_finished(seat);
@@ -79,7 +78,6 @@ impl Core {
         if let Some(job) = job_heard {
             self.keep_pace(seat, job, heard);
         }
-        done
     }
 
     /// Takes in what a worker says for as long as that is what tasks of the same job returned, one item each: the rule, and

@@ -111,15 +111,15 @@ impl Core {
         }
     }
 
-    pub(super) fn settle_failed(&mut self, task: TaskId, error: &TaskError) -> bool {
+    pub(super) fn settle_failed(&mut self, task: TaskId, error: &TaskError) {
         let job = job_of(&mut self.jobs, task.job);
         let Some(job) = job.filter(|job| !job.is_settled(task.item)) else {
-            return false;
+            return;
         };
         for item in job.items_of(task.item) {
             job.failed(item, error.clone());
         }
-        self.conclude(task.job)
+        self.conclude(task.job);
     }
 
     /// What is to be done when a task of a job is settled. Whether the job is done.

@@ -172,16 +172,15 @@ impl Core {
     /// Moves everything that can be moved: results in, deaths seen to, tasks out. Says whether a job was
     /// done by it.
     pub(super) fn pump(&mut self, driver: &Driver) -> bool {
-        let mut done = false;
         for seat in 0..self.seats.len() {
-            done |= self.hear(seat);
+            self.hear(seat);
             if let Seat::Taken(worker) = &mut self.seats[seat]
                 && worker.ready_by().has_passed()
             {
                 worker.distrust("it had not begun in time");
             }
             if self.is_dead(seat) {
-                done |= self.see_to_death(seat);
+                self.see_to_death(seat);
                 // Starting another is the pool's own thread's to do.
                 driver.attract_attention();
             }
@@ -190,8 +189,8 @@ impl Core {
         self.dismiss_retired();
         self.relieve();
         self.scheduler.try_again();
-        done |= self.dispatch();
-        done |= self.level();
+        self.dispatch();
+        self.level();
         let finished = self.phase == Phase::Closed && self.is_idle();
         if finished || self.settings.threads && !self.goes_on() {
             self.dismiss();
@@ -207,8 +206,7 @@ impl Core {
         if self.timed && self.watching && self.next_limit() < self.alarm {
             driver.attract_attention();
         }
-        // Also those that are done by a seat's being closed, or a start's having failed.
-        std::mem::take(&mut self.concluded) || done
+        std::mem::take(&mut self.concluded)
     }
 
     /// Whether there may be something for the pump to move. Looks without taking anything.

@@ -7,13 +7,11 @@ use super::{Core, Seat};
 use crate::driver::worker::Push;
 
 impl Core {
-    /// Sends tasks for as long as there are any, and workers for them. Says whether a job is done by it,
-    /// since one could not be sent.
-    pub(super) fn dispatch(&mut self) -> bool {
-        let mut done = false;
+    /// Sends tasks for as long as there are any, and workers for them.
+    pub(super) fn dispatch(&mut self) {
         // What a thread has begun to receive it is to have wholly, since it cannot be ended.
         if !self.goes_on() && !self.settings.threads {
-            return done;
+            return;
         }
         for (seat, place) in self.seats.iter_mut().enumerate() {
             if let Seat::Taken(worker) = place
@@ -23,7 +21,7 @@ impl Core {
             }
         }
         if !self.goes_on() {
-            return done;
+            return;
         }
         while let Some((seat, task)) = self.scheduler.next() {
             let Seat::Taken(worker) = &mut self.seats[seat] else {
@@ -73,23 +71,20 @@ impl Core {
                 Push::Full => self.scheduler.full(seat),
                 Push::Failed(error) => {
                     self.scheduler.dropped(task);
-                    done |= self.settle_failed(task, &error);
+                    self.settle_failed(task, &error);
                 }
             }
         }
-        done
     }
 
     /// Gives workers that have nothing what others have not started.
-    pub(super) fn level(&mut self) -> bool {
-        let mut done = false;
+    pub(super) fn level(&mut self) {
         let mut passed_over = vec![];
         while let Some((seat, count)) = self.scheduler.victim(|seat| passed_over.contains(&seat)) {
             passed_over.push(seat);
             self.recall(seat, self.scheduler.count(seat) - count);
-            done |= self.dispatch();
+            self.dispatch();
         }
-        done
     }
 
     /// Takes everything back from workers that have not looked at it for too long while others have nothing:
