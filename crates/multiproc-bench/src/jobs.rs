@@ -50,6 +50,8 @@ pub fn cores() -> usize {
 
 const MICROSECOND: f64 = 1e3;
 const MILLION: usize = 1_000_000;
+/// The size of a message of bytes.
+pub const MESSAGE: usize = 1 << 20;
 /// The size of the large payload.
 pub const BULK: usize = 100 << 20;
 
@@ -95,6 +97,8 @@ fn map_default(python: &Python) -> Job {
             Contender::new("multiproc", || ours::map(WORKERS)).load(MILLION, MILLION),
             Contender::new("CPython Pool.map", python.does("map_default"))
                 .target(AtLeast(20.0))
+                .load(MILLION, MILLION),
+            Contender::new("ours in CPython's chunks", || ours::map_in_chunks(WORKERS))
                 .load(MILLION, MILLION),
         ],
     }
@@ -162,7 +166,7 @@ fn starts(python: &Python) -> [Job; 2] {
     [spawn, server]
 }
 
-fn channels(python: &Python) -> [Job; 3] {
+fn channels(python: &Python) -> [Job; 4] {
     let one_way = Job {
         name: "channel, u64 one way",
         unit: Unit::Rate,
@@ -205,7 +209,19 @@ fn channels(python: &Python) -> [Job; 3] {
             Contender::new("spinning ping-pong", kernel::spinning).load(100, MILLION),
         ],
     };
-    [one_way, sleeping, spinning]
+    let bytes = Job {
+        name: "channel, messages of 1 MiB",
+        unit: Unit::Bandwidth,
+        at_most: None,
+        contenders: vec![
+            Contender::new("multiproc Bytes", ours::messages_of_bytes).load(10, 200),
+            Contender::new("warm memcpy", || kernel::warm_memcpy(MESSAGE))
+                .target(AtLeast(0.5))
+                .load(10, 10_000),
+            Contender::new("ipc-channel", peers::ipc_bytes).load(10, 200),
+        ],
+    };
+    [one_way, sleeping, spinning, bytes]
 }
 
 fn bulk(python: &Python) -> [Job; 3] {

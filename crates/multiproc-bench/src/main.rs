@@ -68,10 +68,12 @@ struct Options {
 const FULL: Effort = Effort {
     go: Duration::from_millis(100),
     rounds: 15,
+    job: Duration::from_secs(20),
 };
 const QUICK: Effort = Effort {
     go: Duration::from_millis(20),
     rounds: 5,
+    job: Duration::from_secs(1),
 };
 
 fn options() -> Result<Options, lexopt::Error> {

@@ -5,11 +5,13 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use multiproc::channel::Bytes;
+use multiproc::pool::Chunks;
 use multiproc::process::StartMethod;
 use multiproc::{Barrier, Lock, Pool, Process, Receiver, Sender, SharedArray, SharedValue};
 use serde_bytes::ByteBuf;
 
-use crate::jobs::{self, BULK, square};
+use crate::jobs::{self, BULK, MESSAGE, square};
 use crate::kernel::rest;
 use crate::python::WORKERS;
 use crate::race::{Run, check, say, timed};
@@ -18,6 +20,17 @@ use crate::race::{Run, check, say, timed};
 pub fn map(workers: usize) -> Result<Run, String> {
     let pool = Pool::new(workers).map_err(say)?;
     Ok(Box::new(move |tasks| {
+        let (took, results) = timed(|| pool.map(square, 0..tasks as u64));
+        jobs::check_squares(&results.map_err(say)?)?;
+        Ok(took)
+    }))
+}
+
+/// Tasks of as many items as CPython's `Pool.map` makes them by default.
+pub fn map_in_chunks(workers: usize) -> Result<Run, String> {
+    let pool = Pool::new(workers).map_err(say)?;
+    Ok(Box::new(move |tasks| {
+        let pool = pool.with(|policy| policy.chunksize(Chunks::PerWorker(4)));
         let (took, results) = timed(|| pool.map(square, 0..tasks as u64));
         jobs::check_squares(&results.map_err(say)?)?;
         Ok(took)
@@ -157,6 +170,35 @@ pub fn round_trip_spinning() -> Result<Run, String> {
         check(all_well, "an answer")?;
         sender.send(PAUSE).map_err(say)?;
         Ok(took)
+    }))
+}
+
+/// Takes so many messages, and answers whether they were right.
+fn weighing((messages, counts, answers): (Receiver<Bytes>, Receiver<u64>, Sender<bool>)) {
+    while let Ok(count) = counts.recv() {
+        let is_right = |message: Bytes| message.len() == MESSAGE && message[MESSAGE - 1] == 7;
+        let all = (0..count).all(|_| messages.recv().is_ok_and(is_right));
+        answers.send(all).expect("the parent listens");
+    }
+}
+
+/// Messages of some size from one process to another.
+pub fn messages_of_bytes() -> Result<Run, String> {
+    let (sender, messages) = multiproc::channel::<Bytes>().map_err(say)?;
+    let (counter, counts) = multiproc::channel::<u64>().map_err(say)?;
+    let (answers, receiver) = multiproc::channel::<bool>().map_err(say)?;
+    let child = Process::spawn(weighing, (messages, counts, answers)).map_err(say)?;
+    Ok(Box::new(move |times| {
+        let _alive = &child;
+        let messages = vec![Bytes::from(vec![7_u8; MESSAGE]); times];
+        let (took, all_well) = timed(|| {
+            let told = counter.send(times as u64).is_ok();
+            let mut messages = messages.into_iter();
+            let sent = messages.all(|message| sender.send(message).is_ok());
+            told && sent && receiver.recv().is_ok_and(|right| right)
+        });
+        check(all_well, "a message")?;
+        Ok(took / MESSAGE as f64)
     }))
 }
 

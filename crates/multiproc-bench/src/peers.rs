@@ -7,11 +7,11 @@ use crossbeam_channel::{Receiver, Sender};
 use iceoryx2::prelude::{
     LogLevel, Node, NodeBuilder, ServiceName, ipc as ipc_service, set_log_level,
 };
-use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
+use ipc_channel::ipc::{self, IpcBytesSender, IpcOneShotServer, IpcReceiver, IpcSender};
 use multiproc::Process;
 use rayon::prelude::*;
 
-use crate::jobs::{self, square};
+use crate::jobs::{self, MESSAGE, square};
 use crate::python::WORKERS;
 use crate::race::{Run, check, say, timed};
 
@@ -182,6 +182,36 @@ pub fn ipc_round_trip() -> Result<Run, String> {
         });
         check(sums, "an answer")?;
         Ok(took)
+    }))
+}
+
+/// The other process of [`ipc_bytes`]: answers each message with its length.
+fn ipc_bytes_child(name: String) {
+    let (sender, there) = ipc::bytes_channel().expect("a channel can be made");
+    let (back, answers) = ipc::channel::<u64>().expect("a channel can be made");
+    let first = IpcSender::connect(name).expect("the parent waits");
+    first.send((sender, answers)).expect("the parent waits");
+    while let Ok(message) = there.recv() {
+        back.send(message.len() as u64).expect("the parent listens");
+    }
+}
+
+/// Messages of some size from one process to another, by ipc-channel.
+pub fn ipc_bytes() -> Result<Run, String> {
+    let (server, name) =
+        IpcOneShotServer::<(IpcBytesSender, IpcReceiver<u64>)>::new().map_err(say)?;
+    let child = Process::spawn(ipc_bytes_child, name).map_err(say)?;
+    let (_, (sender, answers)) = server.accept().map_err(say)?;
+    let message = vec![7_u8; MESSAGE];
+    Ok(Box::new(move |times| {
+        let _alive = &child;
+        let (took, all_well) = timed(|| {
+            let sent = (0..times).all(|_| sender.send(&message).is_ok());
+            let is_right = |length| length == MESSAGE as u64;
+            sent && (0..times).all(|_| answers.recv().is_ok_and(is_right))
+        });
+        check(all_well, "a message")?;
+        Ok(took / MESSAGE as f64)
     }))
 }
 

@@ -23,5 +23,6 @@ missing! {
     crossbeam(Option<usize>);
     ipc_one_way();
     ipc_round_trip();
+    ipc_bytes();
     iceoryx_round_trip();
 }

@@ -95,7 +95,12 @@ pub struct Effort {
     /// What one go is to take, about.
     pub go: Duration,
     pub rounds: usize,
+    /// What all rounds of a job may take: fewer are run where it is spent, but never fewer than [`LEAST_ROUNDS`].
+    pub job: Duration,
 }
+
+/// The middle one of fewer says nothing.
+const LEAST_ROUNDS: usize = 3;
 
 /// What came of one contender.
 #[derive(Debug)]
@@ -136,8 +141,12 @@ pub fn race(job: Job, effort: Effort) -> Standing {
         .into_iter()
         .map(|contender| Runner::set_up(contender, effort.go))
         .collect();
-    for _ in 0..effort.rounds {
-        runners.iter_mut().for_each(Runner::go);
+    let start = Instant::now();
+    for round in 0..effort.rounds {
+        if round >= LEAST_ROUNDS && start.elapsed() >= effort.job {
+            break;
+        }
+        runners.iter_mut().for_each(|runner| runner.go(effort.go));
     }
     Standing {
         name,
@@ -150,6 +159,7 @@ pub fn race(job: Job, effort: Effort) -> Standing {
 struct Runner {
     name: &'static str,
     target: Option<Target>,
+    load: Load,
     pieces: usize,
     run: Option<Run>,
     outcome: Outcome,
@@ -166,6 +176,7 @@ impl Runner {
         let mut runner = Runner {
             name,
             target,
+            load,
             pieces: load.least,
             run: None,
             outcome: Outcome::Did(Vec::new()),
@@ -174,12 +185,12 @@ impl Runner {
             Ok(run) => runner.run = Some(run),
             Err(why) => runner.outcome = Outcome::Absent(why),
         }
-        runner.warm_up(load, go);
+        runner.warm_up(go);
         runner
     }
 
     /// Finds out how many pieces take about as long as a go is to take, which warms it up too.
-    fn warm_up(&mut self, load: Load, go: Duration) {
+    fn warm_up(&mut self, go: Duration) {
         while let Some(run) = &mut self.run {
             let start = Instant::now();
             if let Err(why) = run(self.pieces) {
@@ -187,21 +198,31 @@ impl Runner {
                 return;
             }
             let took = start.elapsed();
-            if took * 2 > go || self.pieces >= load.most {
+            if took * 2 > go || self.pieces >= self.load.most {
                 return;
             }
-            let factor = (go.as_secs_f64() / took.as_secs_f64().max(1e-9)).clamp(2.0, 20.0);
-            self.pieces = ((self.pieces as f64 * factor) as usize).min(load.most);
+            self.resize((go.as_secs_f64() / took.as_secs_f64().max(1e-9)).clamp(2.0, 20.0));
         }
     }
 
-    fn go(&mut self) {
+    fn go(&mut self, go: Duration) {
         let Some(run) = &mut self.run else { return };
+        let start = Instant::now();
         match (run(self.pieces), &mut self.outcome) {
             (Ok(took), Outcome::Did(costs)) => costs.push(took / self.pieces as f64),
             (Ok(_), _) => {}
             (Err(why), _) => self.fail(why),
         }
+        // A job that was quick while it was warmed up may be slow for good where other programs run.
+        let took = start.elapsed();
+        if took > go * 4 {
+            self.resize(go.as_secs_f64() / took.as_secs_f64());
+        }
+    }
+
+    fn resize(&mut self, factor: f64) {
+        let pieces = (self.pieces as f64 * factor) as usize;
+        self.pieces = pieces.clamp(self.load.least, self.load.most);
     }
 
     fn fail(&mut self, why: String) {
