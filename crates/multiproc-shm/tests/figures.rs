@@ -2,15 +2,18 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
 use multiproc_shm::{ArrayPieces, RawValue, RwLock, SharedArray, release_spare_memory};
-use multiproc_testkit::{Oracle, Percentiles, eventually, forever, within};
+use multiproc_testkit::{Percentiles, eventually, forever, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
+use common::{LIMIT, oracle};
+
 /// Debug builds say little.
 const ROUNDS: usize = if cfg!(debug_assertions) { 15 } else { 101 };
 
@@ -23,15 +26,6 @@ fn timed<R>(run: impl FnOnce() -> R) -> (Duration, R) {
     let begun = Instant::now();
     let result = run();
     (begun.elapsed(), result)
-}
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
 }
 
 fn ratio(ours: &Percentiles, bare: &Percentiles) -> f64 {

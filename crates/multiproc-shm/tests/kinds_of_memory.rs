@@ -2,23 +2,15 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::io;
-use std::time::Duration;
 
 use multiproc_process::Process;
 use multiproc_shm::{SharedArray, SharedValue};
-use multiproc_testkit::{Oracle, eventually, forever, within};
+use multiproc_testkit::{eventually, forever, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
+use common::{LIMIT, oracle};
 
 #[test]
 fn an_array_in_a_file_is_an_array() {

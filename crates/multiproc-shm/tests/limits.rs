@@ -2,29 +2,17 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use multiproc_process::Process;
 use multiproc_shm::{SharedArray, release_spare_memory};
-use multiproc_testkit::{Oracle, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
+use common::{join, oracle};
+
 const MEGABYTE: usize = 1 << 20;
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
-    within(LIMIT, move || child.join().unwrap())
-}
 
 fn limit(resource: libc::__rlimit_resource_t, to: u64) {
     let limit = libc::rlimit {

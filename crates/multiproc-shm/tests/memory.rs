@@ -2,31 +2,19 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use multiproc_process::Process;
 use multiproc_shm::{RawValue, SharedMemory};
-use multiproc_testkit::{Oracle, eventually, forever, within};
+use multiproc_testkit::{eventually, forever, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
-    within(LIMIT, move || child.join().unwrap())
-}
+use common::{LIMIT, join, oracle};
 
 fn path(name: &str) -> PathBuf {
     Path::new("/dev/shm").join(name)

@@ -2,6 +2,8 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::thread;
 use std::time::Duration;
 
@@ -9,22 +11,9 @@ use multiproc_process::Process;
 use multiproc_shm::{
     ArrayPiece, ArrayPieces, LockTimeoutError, PieceError, SharedArray, SharedValue, TryLockError,
 };
-use multiproc_testkit::{Oracle, eventually, forever, within};
+use multiproc_testkit::{eventually, forever, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
-    within(LIMIT, move || child.join().unwrap())
-}
+use common::{LIMIT, join, oracle};
 
 /// Takes a piece, says so, and never gives it back.
 fn hold((piece, told): (ArrayPiece<u64>, SharedValue<u32>)) {

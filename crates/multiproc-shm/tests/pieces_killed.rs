@@ -2,28 +2,19 @@
 
 #![cfg(not(loom))]
 
-use std::time::Duration;
+mod common;
 
 use multiproc_process::Process;
 use multiproc_shm::{
     ArrayPieces, FrozenArray, PieceError, RawArray, RawValue, SharedArray, SharedValue,
 };
-use multiproc_testkit::{Oracle, SIGKILL, descendants, eventually, forever, kill, within};
+use multiproc_testkit::{SIGKILL, descendants, eventually, forever, kill, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
+use common::{LIMIT, oracle};
 
 /// How many are killed; more with the variable set.
 fn kills() -> u32 {
     std::env::var("MULTIPROC_KILLS").map_or(60, |kills| kills.parse().expect("a number"))
-}
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
 }
 
 /// Changes pieces for ever, each in two steps.

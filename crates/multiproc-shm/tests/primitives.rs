@@ -2,6 +2,8 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::time::Duration;
 
 use multiproc_process::Process;
@@ -9,23 +11,11 @@ use multiproc_shm::{
     Barrier, BarrierError, BoundedSemaphore, Condition, Event, Lock, LockTimeoutError, Mutex,
     NotHeld, Once, RLock, RwLock, Semaphore, SharedArray, SharedValue, TryLockError,
 };
-use multiproc_testkit::{Oracle, forever, within};
+use multiproc_testkit::{forever, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
+use common::{LIMIT, join, oracle};
+
 const SOON: Duration = Duration::from_millis(5);
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
-    within(LIMIT, move || child.join().unwrap())
-}
 
 fn wait_for(event: &Event) {
     assert!(event.wait_timeout(LIMIT), "it was never set");

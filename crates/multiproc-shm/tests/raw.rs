@@ -2,28 +2,16 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use bytemuck::{Pod, Zeroable};
 use multiproc_process::Process;
 use multiproc_shm::{RawArray, RawValue, SharedArray};
-use multiproc_testkit::{Oracle, within};
+use multiproc_testkit::within;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
-    within(LIMIT, move || child.join().unwrap())
-}
+use common::{LIMIT, join, oracle};
 
 #[test]
 fn atomics_count_together() {

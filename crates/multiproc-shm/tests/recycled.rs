@@ -2,13 +2,14 @@
 
 #![cfg(not(loom))]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use multiproc_process::Process;
 use multiproc_shm::{Event, SharedArray, release_spare_memory};
@@ -17,17 +18,9 @@ use multiproc_sys::map::{self, Mapping};
 use multiproc_testkit::{Oracle, within};
 use multiproc_wire::{Frame, Incoming, Link};
 
-const LIMIT: Duration = Duration::from_secs(60);
-const LENGTH: usize = 1 << 20;
+use common::{LIMIT, oracle};
 
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
+const LENGTH: usize = 1 << 20;
 
 fn finish(oracle: Oracle) {
     release_spare_memory();
