@@ -8,23 +8,30 @@ use multiproc_sync::primitive::spin_loop;
 ///
 /// A sleep and its wake-up take microseconds, so looking for about that long is worth it where the
 /// other side answers soon, and a waste where it does not. Each success lengthens the next search to twice
-/// what it took, each failure halves it; now and then a failure is followed by a long search all the
-/// same, since only that finds out that answers come sooner again.
+/// what it took, each failure halves it, down to a single look. Now and then a failure is followed by a long search
+/// all the same, since only that finds out that answers come sooner again: the rarer, the more of those were in vain.
+/// So two sides of which only one can run at a time, be it that other programs want the processors or that the kernel
+/// has put both on one, soon leave it to each other.
 #[derive(Clone, Debug)]
 pub struct Spin {
     limit: u32,
+    /// In a row, since the last long search.
     failures: u32,
+    /// So many failures are followed by a long search.
+    patience: u32,
 }
 
 /// Tried with two processes on two processors: a peer that answers at once is seen within some ten looks,
 /// and a wake-up takes as long as 300 (processor awake) to 2,500 (halted, virtual machine).
 const MAX: u32 = 2_000;
 
-/// What a peer takes that answers at once but has its processor's other work to do.
-const MIN: u32 = 100;
+/// A search that would be shorter is left out: a peer that answers at once and looks all the time takes as long. With at
+/// least 100 looks, two sides that sleep each time had 6 times the round trip of a bare futex, which is 4 microseconds.
+const MIN: u32 = 32;
 
-/// So many failures are followed by a long search.
-const RETRY: u32 = 16;
+/// Between the first two long searches, and at most. The most is what makes a long search cost little beside as many
+/// wake-ups, and is over in milliseconds where they follow each other.
+const PATIENCE: (u32, u32) = (16, 512);
 
 impl Spin {
     /// Begins with the longest search.
@@ -33,6 +40,7 @@ impl Spin {
         Spin {
             limit: MAX,
             failures: 0,
+            patience: PATIENCE.0,
         }
     }
 
@@ -48,18 +56,42 @@ impl Spin {
         for looks in 0..self.limit {
             spin_loop();
             if ready() {
-                self.limit = self.limit.max(looks * 2).min(MAX);
+                self.found(looks);
                 return true;
             }
         }
-        self.failures = self.failures.wrapping_add(1);
-        let retry = self.failures.is_multiple_of(RETRY);
-        self.limit = if retry {
-            MAX
-        } else {
-            (self.limit / 2).max(MIN)
-        };
+        self.gave_up();
         false
+    }
+
+    fn found(&mut self, looks: u32) {
+        if self.is_long() {
+            self.patience = (self.patience / 2).max(PATIENCE.0);
+            // It was only to find out.
+            self.limit = 0;
+        }
+        self.failures = 0;
+        self.limit = self.limit.max(looks * 2).clamp(2 * MIN, MAX);
+    }
+
+    fn gave_up(&mut self) {
+        if self.is_long() {
+            self.patience = (self.patience * 2).min(PATIENCE.1);
+            self.failures = 0;
+        }
+        self.failures += 1;
+        self.limit = if self.failures >= self.patience {
+            MAX
+        } else if self.limit / 2 < MIN {
+            0
+        } else {
+            self.limit / 2
+        };
+    }
+
+    /// Whether this search is one to find out.
+    fn is_long(&self) -> bool {
+        self.failures >= self.patience
     }
 }
 
@@ -75,4 +107,53 @@ fn alone() -> bool {
     static ALONE: OnceLock<bool> = OnceLock::new();
     cfg!(loom)
         || *ALONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() == 1))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// How often a search in vain looks, or one that finds something at the look of that number.
+    fn looks(spin: &mut Spin, found_at: u32) -> u32 {
+        let mut looks = 0;
+        spin.until(|| {
+            looks += 1;
+            looks > found_at
+        });
+        looks
+    }
+
+    const NEVER: u32 = u32::MAX;
+
+    #[test]
+    fn searches_in_vain_come_down_to_one_look_and_rare_long_ones() {
+        if alone() {
+            return;
+        }
+        let mut spin = Spin::new();
+        let mut all: Vec<u32> = (0..20_000).map(|_| looks(&mut spin, NEVER)).collect();
+        assert_eq!(all[..3], [1 + MAX, 1 + MAX / 2, 1 + MAX / 4]);
+        let late = all.split_off(10_000);
+        let total: u32 = late.iter().sum();
+        assert!(total <= 20 * 10_000, "{total} looks for 10,000 searches");
+        let long = late.iter().filter(|looks| **looks > MAX).count();
+        assert!((10..=40).contains(&long), "{long} long searches");
+    }
+
+    #[test]
+    fn a_peer_that_answers_sooner_again_is_found_out_and_looked_for() {
+        if alone() {
+            return;
+        }
+        let mut spin = Spin::new();
+        for _ in 0..20_000 {
+            looks(&mut spin, NEVER);
+        }
+        const SOON: u32 = 100;
+        let found = (0..=PATIENCE.1).find(|_| looks(&mut spin, SOON) > SOON);
+        assert!(found.is_some(), "a long search");
+        // One search in vain does not change that.
+        looks(&mut spin, NEVER);
+        assert!((0..1_000).all(|_| looks(&mut spin, SOON - 10) > SOON - 10));
+    }
 }
