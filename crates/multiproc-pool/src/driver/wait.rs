@@ -6,7 +6,6 @@
 use std::sync::MutexGuard;
 use std::task::Waker;
 
-use multiproc_shm::ring::Spin;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex;
 
@@ -21,7 +20,6 @@ impl Driver {
         deadline: Deadline,
         mut done: impl FnMut(&mut Core) -> bool,
     ) -> (MutexGuard<'_, Core>, bool) {
-        let mut spin = Spin::new();
         let mut core = self.lock();
         loop {
             if core.pump(self) {
@@ -35,7 +33,7 @@ impl Driver {
             }
             if core.driven {
                 core = self.follow(core, deadline);
-            } else if !spin.until(|| core.has_news()) {
+            } else if !core.look_for_news() {
                 core = self.sleep(core, deadline);
             }
         }
@@ -70,7 +68,9 @@ impl Driver {
     ) -> MutexGuard<'a, Core> {
         core.driven = true;
         // While this thread drives, nobody need wake the pool's own for what is not a death.
-        self.bells.withdraw(WATCHER);
+        if std::mem::take(&mut core.armed) {
+            self.bells.withdraw(WATCHER);
+        }
         let asleep = self.bells.declare(CALLER);
         if core.park() && !core.has_news() {
             let until = deadline.or(core.next_look());
@@ -88,28 +88,41 @@ impl Driver {
     fn leave<'a>(&'a self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
         if core.followers > 0 {
             self.changed.notify_all();
-        } else if core.watching && !core.driven {
-            // On behalf of the pool's own thread, which sleeps: what comes from now on wakes it.
-            let _asleep: u32 = self.bells.declare(WATCHER);
-            if core.is_awaited() {
-                let _asleep: u32 = self.bells.declare(CALLER);
-            }
-            if !core.park() || core.has_news() || core.next_look() < core.alarm {
-                self.attract_attention();
-            }
+        } else {
+            self.arm(&mut core);
         }
         core
     }
 
+    /// On behalf of the pool's own thread, which sleeps: what workers say from now on wakes it, if there is anything
+    /// that it is to be woken for, and nobody drives.
+    fn arm(&self, core: &mut Core) {
+        if !core.watching || core.driven || core.armed || !core.wants_watching() {
+            return;
+        }
+        core.armed = true;
+        let _asleep: u32 = self.bells.declare(WATCHER);
+        if core.is_awaited() {
+            let _asleep: u32 = self.bells.declare(CALLER);
+        }
+        if !core.park() || core.has_news() || core.next_look() < core.alarm {
+            self.attract_attention();
+        }
+    }
+
     /// Something was sent by somebody who may not wait for it: whoever sleeps for everybody is to look again in
-    /// time whether it was started.
+    /// time whether it was started, and to hear of it.
     pub(super) fn rearm(&self, core: &mut Core) {
         if core.driven {
             if core.next_look() < core.driven_until {
                 self.bells.ring(CALLER);
             }
-        } else if core.watching && core.next_look() < core.alarm {
-            self.attract_attention();
+        } else if core.armed {
+            if core.next_look() < core.alarm {
+                self.attract_attention();
+            }
+        } else {
+            self.arm(core);
         }
     }
 

@@ -37,10 +37,11 @@ impl Driver {
             let results = core.is_awaited();
             let look = |bell| self.bells.word(bell).load(Ordering::Relaxed);
             let declare = |bell| self.bells.declare(bell);
-            let bells = match (core.driven, results) {
-                (true, _) => [look(WATCHER), look(CALLER)],
-                (false, true) => [declare(WATCHER), declare(CALLER)],
-                (false, false) => [declare(WATCHER), look(CALLER)],
+            core.armed = !core.driven && core.wants_watching();
+            let bells = match (core.armed, results) {
+                (false, _) => [look(WATCHER), look(CALLER)],
+                (true, true) => [declare(WATCHER), declare(CALLER)],
+                (true, false) => [declare(WATCHER), look(CALLER)],
             };
             let busy = !core.driven && (!core.park() || core.has_news());
             if !busy {
@@ -69,7 +70,7 @@ impl Driver {
                 core = self.lock();
             }
             core.watching = false;
-            if !core.driven {
+            if std::mem::take(&mut core.armed) {
                 self.bells.withdraw(WATCHER);
                 self.bells.withdraw(CALLER);
             }

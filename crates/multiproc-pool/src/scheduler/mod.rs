@@ -216,6 +216,12 @@ impl<M: Copy> Scheduler<M> {
         !self.queue.is_empty()
     }
 
+    /// Whether there is nothing to send, and no worker has anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        let idle = |worker: &Worker<M>| worker.has.is_empty();
+        self.queue.is_empty() && self.owned == 0 && self.workers.iter().all(idle)
+    }
+
     /// A worker can be sent tasks.
     pub(crate) fn ready(&mut self, worker: usize) {
         let worker = &mut self.workers[worker];

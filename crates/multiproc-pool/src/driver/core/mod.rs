@@ -23,11 +23,12 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use multiproc_process::function::FunctionRef;
+use multiproc_shm::ring::Spin;
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Handoff, encode};
 
 use super::Driver;
-use super::worker::{Corpse, Mark};
+use super::worker::{Corpse, Mark, Worker};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::scheduler::{JobId, Scheduler, TaskId};
@@ -68,8 +69,12 @@ pub(crate) struct Core {
     pub(super) driven_until: Deadline,
     /// How many wait without driving.
     pub(super) followers: usize,
+    /// For whoever drives.
+    spin: Spin,
     /// The pool's own thread sleeps, until then at the latest.
     pub(super) watching: bool,
+    /// Its bell says so: workers that have nothing wake it.
+    pub(super) armed: bool,
     pub(super) alarm: Deadline,
     settings: Arc<Settings>,
     /// How many workers there are to be.
@@ -113,7 +118,9 @@ impl Core {
             driven: false,
             driven_until: Deadline::NEVER,
             followers: 0,
+            spin: Spin::new(),
             watching: false,
+            armed: false,
             alarm: Deadline::NEVER,
             looks: Vec::new(),
             tally: Tally::default(),
@@ -207,6 +214,25 @@ impl Core {
             driver.attract_attention();
         }
         std::mem::take(&mut self.concluded)
+    }
+
+    /// Whether the pool's own thread is to hear of workers that have nothing, while nobody drives: not where there is nothing
+    /// to be done, which spares a wake-up after each call.
+    pub(super) fn wants_watching(&self) -> bool {
+        let owes = |worker: &Worker| !worker.is_ready() || worker.is_to_be_told();
+        !self.scheduler.is_idle()
+            || self.phase != Phase::Open
+            // A worker says by itself that it takes too much.
+            || self.settings.max_memory.is_some()
+            || self.workers().any(owes)
+    }
+
+    /// Looks for something to move for as long as that has paid off lately. Whether there is.
+    pub(super) fn look_for_news(&mut self) -> bool {
+        let mut spin = std::mem::take(&mut self.spin);
+        let found = spin.until(|| self.has_news());
+        self.spin = spin;
+        found
     }
 
     /// Whether there may be something for the pump to move. Looks without taking anything.

@@ -243,6 +243,11 @@ impl Worker {
         }
     }
 
+    /// Whether it is to be told something for which there was no room.
+    pub(in crate::driver) fn is_to_be_told(&self) -> bool {
+        self.discard.is_some() || !self.forgotten.is_empty()
+    }
+
     /// Takes a task back; false where the worker has started it.
     pub(in crate::driver) fn revoke(&mut self, mark: Mark) -> bool {
         if !self.tasks.revoke(mark.position) {
