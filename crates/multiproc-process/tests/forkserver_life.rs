@@ -89,6 +89,14 @@ fn a_child_outlives_the_server_that_forked_it_and_the_next_one_has_another() {
     });
 }
 
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_start_is_lost_with_servers_that_are_killed_at_any_moment() {
     apart(|()| {
@@ -96,6 +104,8 @@ fn no_start_is_lost_with_servers_that_are_killed_at_any_moment() {
             std::env::var("MULTIPROC_SERVER_KILLS").map_or(150, |rounds| rounds.parse().unwrap());
         let (done, killed) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
+            // Also where an assertion fails: the scope waits for the killer.
+            let _done = SetWhenDropped(&done);
             scope.spawn(|| {
                 let mut wait = 1_u64;
                 while !done.load(Ordering::Relaxed) {
@@ -121,7 +131,6 @@ fn no_start_is_lost_with_servers_that_are_killed_at_any_moment() {
                     }
                 }
             }
-            done.store(true, Ordering::Relaxed);
         });
         assert!(killed.load(Ordering::Relaxed) > 0);
         assert_eq!(active_children().len(), 0);
