@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
@@ -15,7 +14,7 @@ use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, encode};
 use crate::current::{self, AsChild, ParentProcess};
 use crate::function::{Callable, Outcome, PanicReport};
 use crate::startup::{self, MAX_DEPTH, ORDER, Order, TRIGGER, identity};
-use crate::{executable, helper, registry, start_method};
+use crate::{executable, registry, start_method};
 
 /// Frames from child to parent: the encoded result, …
 pub(crate) const RESULT: u8 = 1;
@@ -99,23 +98,15 @@ pub(crate) fn take_order(link: &Link, parent: ParentProcess) -> Task {
     task.unwrap_or_else(|why| refuse(link, &why))
 }
 
-/// Steps 6 and 7, after what was left to be initialised.
+/// Steps 6 and 7, after what was left to be initialised; on this thread, since another would cost a tenth of a start.
 pub(crate) fn run(link: &'static Link, task: Task) -> ! {
-    match serve(link, task) {
+    match carry_out(link, task) {
         Ok(code) => end(code),
         Err(why) => refuse(link, &why),
     }
 }
 
-/// Steps 6 and 7, on this thread: a process that begins by a fork is to cost little more than that.
-pub(crate) fn run_on_this_thread(link: &'static Link, task: Task) -> ! {
-    match carry_out_here(link, task) {
-        Ok(code) => end(code),
-        Err(why) => refuse(link, &why),
-    }
-}
-
-/// Steps 6 and 7 where what is to be called is here, and on this thread.
+/// Steps 6 and 7 where what is to be called is here.
 pub(crate) fn run_here(
     link: &'static Link,
     task: &Task,
@@ -182,48 +173,13 @@ fn become_child(order: &Order, parent: ParentProcess) -> Result<(), String> {
     order.restrictions.apply()
 }
 
-fn serve(link: &'static Link, task: Task) -> Result<i32, String> {
-    let Task {
-        order,
-        body,
-        arguments,
-    } = task;
-    let callable = callable(&order)?;
-    let thread = thread::Builder::new()
-        .name(order.name.clone())
-        .stack_size(sys::main_stack_size());
-    let worker = move || {
-        let code = call_and_report(link, &order, |panics, results| {
-            let (bytes, handles) = arguments;
-            let arguments = Decoder::new(&body[body.len() - bytes..], handles);
-            callable.call(panics, arguments, results)
-        });
-        // `exit` destroys what is this thread's own, too; to wake the other thread for it costs a switch.
-        if !FORKED.load(Ordering::Relaxed) {
-            end(code);
-        }
-        code
-    };
-    // This thread waits from here on: the function may fork.
-    let busy = helper::busy();
-    let worker = thread
-        .spawn(worker)
-        .map_err(|error| format!("it could not start a thread: {error}"))?;
-    busy.count_this_thread();
-    drop(busy);
-    // The thread catches what its function throws; what else may come is no reason to be silent.
-    worker
-        .join()
-        .map_err(|_| "its thread ended by a panic outside the function".to_string())
-}
-
 fn callable(order: &Order) -> Result<Callable, String> {
     let function = order.function.as_ref().ok_or("no function was named")?;
     function.resolve().map_err(|error| error.to_string())
 }
 
-/// Calls the function of an order on this thread, and reports; the code to end with.
-pub(crate) fn carry_out_here(link: &Link, task: Task) -> Result<i32, String> {
+/// Calls the function of an order, and reports; the code to end with.
+pub(crate) fn carry_out(link: &Link, task: Task) -> Result<i32, String> {
     let callable = callable(&task.order)?;
     let code = call_and_report(link, &task.order, |panics, results| {
         let (bytes, handles) = task.arguments;

@@ -8,8 +8,8 @@
 //! c. Child: forgets what is its parent's: helpers, children, exit handlers, the depth, the parent's
 //!    sides of its own streams and link. Lets go of its parent's lifeline, which it has a copy of, and then holds on to it as any child (step 4).
 //! d. Child: leads a group or session, enters its folder, puts its streams in place, takes its environment.
-//! e. Child: goes on at step 5, on a thread of its own for a function, or on this one for a closure; it ends
-//!    without its parent's exit handlers, after waiting for its own children as those would.
+//! e. Child: goes on at step 5, on this thread, and ends without its parent's exit handlers, after waiting for its
+//!    own children as those would.
 //!
 //! # What the child may do
 //!

@@ -1,8 +1,7 @@
 //! Threads of the library itself, and how a fork meets them.
 //!
 //! A forked child has one thread, and whatever another one held stays held in it for ever. The library's own
-//! threads (the reaper's, the one that reads streams, and the main thread of a child while its function runs on
-//! another) mostly wait, and hold nothing then. So they work only under a gate, of which any number of them can
+//! threads (the reaper's and the one that reads streams) mostly wait, and hold nothing then. So they work only under a gate, of which any number of them can
 //! hold a share, and a fork holds all of it.
 //!
 //! # Invariants

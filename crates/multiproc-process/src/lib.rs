@@ -17,9 +17,10 @@
 //!
 //! A new process running the same image, with the parent's environment, folder and standard output and
 //! error; its standard input is empty. `main` did *not* run in it: statics are fresh, there is no logger
-//! and no configuration but what the function sets up. The function runs on a thread of its own, named
-//! as the process is, with a stack as large as that of a main thread. The child leads a process group of
-//! its own, and no descriptor reaches it but its standard streams and what its argument carries.
+//! and no configuration but what the function sets up. The function runs on the main thread, which
+//! has no name for [`std::thread::current`]; a panic is printed below the name of the process. The child leads
+//! a process group of its own, and no descriptor reaches it but its standard streams and what its argument
+//! carries.
 //!
 //! # Start methods
 //!

@@ -5,10 +5,14 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
+use std::thread;
 
 use multiproc_wire::Panic;
+
+use crate::current_process;
 
 /// Whether a caught panic is also printed, as an uncaught one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +68,19 @@ fn watch() {
                 if report == Report::Quiet {
                     return;
                 }
+                name_the_process();
             }
             before(info);
         }));
     });
+}
+
+/// What is about to be printed names the thread, which in a child has no name.
+fn name_the_process() {
+    if crate::is_child() && thread::current().name().is_none() {
+        // Without a standard error there is nobody to tell.
+        let _told = writeln!(io::stderr(), "process {}:", current_process().name());
+    }
 }
 
 fn describe(info: &PanicHookInfo<'_>) -> Panic {

@@ -32,7 +32,6 @@ pub enum StartMethod {
     /// - What is not asked for of the builder and not passed with each start is what it was for the thread
     ///   that started the server, at that moment: niceness, CPUs, limits, umask, ignored signals, user.
     ///   Environment, folder and standard streams are passed with each start.
-    /// - The function runs on the main thread, which has no name for [`std::thread::current`].
     /// - What constructors of C and C++ libraries have made is there once, as it was before the fork: open
     ///   files are shared, and random number generators that do not notice a fork go on alike. Handlers
     ///   of `pthread_atfork` are not called. A library that starts a thread before `main` cannot
@@ -61,10 +60,10 @@ impl ForkPromise {
     ///
     /// - nothing is used that exists for the parent alone and that two cannot have: a guard of a lock in shared
     ///   memory with the references it gives, a mapping that was not made to be shared, a ring's or
-    ///   device's single user;
-    /// - nothing is waited for that the forking thread itself holds, such as a lock on standard output: the
-    ///   function runs on another thread. (A closure given to
-    ///   [`Builder::fork`](crate::Builder::fork) runs on the same.)
+    ///   device's single user.
+    ///
+    /// The function runs on the copy of the forking thread: with what is left of its stack, and while all is held
+    /// that the thread holds.
     ///
     /// Handlers of signals are the parent's, and what they do must be right in both processes.
     #[must_use]

@@ -12,7 +12,7 @@ use multiproc_testkit::{Oracle, SIGKILL, forever, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs `case` in a process that was just started, with one thread beside the one that waits for it.
+/// Runs `case` in a process that was just started, which has one thread.
 fn apart<R>(case: fn(()) -> R) -> R
 where
     R: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,

@@ -161,7 +161,7 @@ impl Server {
             // SAFETY: the parent gives the server no argument but its name; no other thread runs here.
             unsafe { title.show(task.order.name.as_bytes()) };
         }
-        child::run_on_this_thread(link, task)
+        child::run(link, task)
     }
 
     fn answer(&self, bytes: &[u8]) {
@@ -176,7 +176,7 @@ fn preload(handles: Vec<OwnedHandle>) {
         return;
     };
     let link = Link::from(link);
-    let done = child::receive_order(&link).and_then(|task| child::carry_out_here(&link, task));
+    let done = child::receive_order(&link).and_then(|task| child::carry_out(&link, task));
     if let Err(why) = done {
         child::report_refusal(&link, &why);
     }

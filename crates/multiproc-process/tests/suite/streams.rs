@@ -66,10 +66,13 @@ fn the_last_words_of_a_child_that_dies_are_in_its_error() {
 fn a_captured_panic_is_told_once() {
     let oracle = oracle();
     let child = Process::builder()
+        .name("the reactor")
         .stderr(Stdio::captured())
         .spawn(|()| -> () { panic!("no way") }, ());
     let error = join(child.unwrap()).unwrap_err();
-    assert!(error.stderr_tail().unwrap().contains("no way"), "{error}");
+    let printed = error.stderr_tail().unwrap();
+    assert!(printed.contains("no way"), "{printed}");
+    assert!(printed.contains("process the reactor:\n"), "{printed}");
     assert_eq!(error.to_string().matches("no way").count(), 1, "{error}");
     oracle.finish();
 }
