@@ -143,10 +143,9 @@ impl Pool {
     }
 
     /// A call of this pool's policy.
-    pub(crate) fn call(&self, waits: bool) -> Call {
+    pub(crate) fn call(&self) -> Call {
         Call {
             policy: self.policy,
-            waits,
             state: None,
         }
     }

@@ -209,7 +209,7 @@ impl<R> fmt::Debug for MapTask<R> {
 }
 
 /// All results, or the first error. A `collect` would not know how many there are.
-fn all<R: DeserializeOwned>(job: Job) -> Result<Vec<R>, TaskError> {
+pub(crate) fn all<R: DeserializeOwned>(job: Job) -> Result<Vec<R>, TaskError> {
     let results = job.into_results();
     let mut all = Vec::with_capacity(results.len());
     for result in results {
@@ -332,7 +332,7 @@ impl<R: DeserializeOwned> Future for Task<R> {
     }
 }
 
-fn only<R: DeserializeOwned>(job: Job) -> Result<R, TaskError> {
+pub(crate) fn only<R: DeserializeOwned>(job: Job) -> Result<R, TaskError> {
     job.into_results().next().unwrap_or(Err(TaskError::Taken))
 }
 

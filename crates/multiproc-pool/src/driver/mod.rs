@@ -14,7 +14,7 @@ mod wait;
 mod watcher;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -50,8 +50,6 @@ const MOST_RESERVED: usize = 1 << 20;
 /// How a job is sent.
 pub(crate) struct Call {
     pub(crate) policy: Policy,
-    /// The caller waits for the results at once.
-    pub(crate) waits: bool,
     /// What its tasks have in common, and what is handed over with that.
     pub(crate) state: Option<(State, Handoff)>,
 }
@@ -64,7 +62,7 @@ pub(crate) struct Driver {
     bells: Bells,
     /// Counts what the pool's own thread is to look at. Not shared with workers.
     attention: AtomicU32,
-    functions: Mutex<HashMap<(usize, usize), u32>>,
+    functions: Mutex<BTreeMap<(usize, usize), u32>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
     /// This value, for what outlives a call.
     this: Weak<Driver>,
@@ -72,6 +70,17 @@ pub(crate) struct Driver {
     callbacks: Callbacks,
     /// The process whose pool this is: one that it forks without exec has none.
     owner: u32,
+}
+
+/// A job that is abandoned where this is dropped, by a panic of a waker.
+struct Abandoned<'a>(Option<(&'a Driver, JobId)>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let Some((driver, job)) = self.0 {
+            driver.abandon(job);
+        }
+    }
 }
 
 impl Driver {
@@ -170,6 +179,58 @@ impl Driver {
         I: IntoIterator,
         I::Item: Serialize,
     {
+        let (job, handed_over) = self.prepare(function, items, call)?;
+        let (mut core, id) = self.submit_job(job)?;
+        self.rearm(&mut core);
+        drop(core);
+        handed_over.into_iter().for_each(Handoff::sent);
+        Ok(MapTask::new(Arc::clone(self), id))
+    }
+
+    /// Has `function` run on every item, and waits until all are settled: as [`send`](Self::send), without letting go of the
+    /// lock in between.
+    pub(crate) fn run<A, R, I>(
+        &self,
+        function: Function<A, R>,
+        items: I,
+        call: Call,
+    ) -> Result<Job, TaskError>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        let (job, handed_over) = self.prepare(function, items, call)?;
+        let (mut core, id) = self.submit_job(job)?;
+        let mut abandoned = Abandoned(Some((self, id)));
+        if !handed_over.is_empty() || core.driven {
+            self.rearm(&mut core);
+        }
+        if !handed_over.is_empty() {
+            // What is told of that is somebody else's code.
+            drop(core);
+            handed_over.into_iter().for_each(Handoff::sent);
+            core = self.lock();
+        }
+        let (mut core, _) = self.wait_on(core, Deadline::NEVER, |core| core.is_done(id));
+        abandoned.0 = None;
+        core.take(id).ok_or(TaskError::Taken)
+    }
+
+    /// A call as a job, and what it hands over.
+    fn prepare<A, R, I>(
+        &self,
+        function: Function<A, R>,
+        items: I,
+        call: Call,
+    ) -> Result<(Job, Vec<Handoff>), TaskError>
+    where
+        A: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
         self.refuse_fork()?;
         let number = self.number_of(function)?;
         let items = items.into_iter();
@@ -178,24 +239,17 @@ impl Driver {
         for item in items {
             handed_over.extend(arguments.add(&item)?);
         }
-        let Call {
-            policy,
-            waits,
-            state,
-        } = call;
+        let Call { policy, state } = call;
         let chunk = match policy.chunks {
             Chunks::Single => 1,
             chunks => chunks.size(arguments.len(), self.workers())?,
         };
-        let tasks = arguments.len();
         let mut job = Job::new(number, arguments, policy, chunk);
         if let Some((state, handoff)) = state {
             job.state = Some(state);
             handed_over.push(handoff);
         }
-        let job = self.submit(policy, tasks, waits, |core| core.submit(job))?;
-        handed_over.into_iter().for_each(Handoff::sent);
-        Ok(MapTask::new(Arc::clone(self), job))
+        Ok((job, handed_over))
     }
 
     /// Has `function` run once by each worker.
@@ -213,22 +267,27 @@ impl Driver {
         let number = self.number_of(function)?;
         let mut arguments = Arguments::default();
         let handed_over = arguments.add(argument)?;
-        let job = self.submit(policy, self.workers(), false, |core| {
+        let (mut core, job) = self.submit(policy, self.workers(), |core| {
             core.submit_to_each(|workers| Job::new(number, arguments.repeated(workers), policy, 1))
         })?;
+        self.rearm(&mut core);
+        drop(core);
         handed_over.into_iter().for_each(Handoff::sent);
         Ok(MapTask::new(Arc::clone(self), job))
     }
 
-    /// Takes in a job of so many tasks when there is room for it, and sends what can be sent of it. Says whether
-    /// the caller then waits for the results at once.
+    fn submit_job(&self, job: Job) -> Result<(MutexGuard<'_, Core>, JobId), TaskError> {
+        self.submit(job.policy, job.items(), |core| core.submit(job))
+    }
+
+    /// Takes in a job of so many items when there is room for it, and sends what can be sent of it. Gives the lock with it:
+    /// who does not wait at once is to [`rearm`](Self::rearm).
     fn submit(
         &self,
         policy: Policy,
-        tasks: usize,
-        waits: bool,
+        items: usize,
         submit: impl FnOnce(&mut Core) -> Result<JobId, TaskError>,
-    ) -> Result<JobId, TaskError> {
+    ) -> Result<(MutexGuard<'_, Core>, JobId), TaskError> {
         if self.settings.threads && policy.timeout.is_some() {
             let what = "a task_timeout";
             return Err(TaskError::NotForThreads { what });
@@ -242,7 +301,7 @@ impl Driver {
                 };
                 // A pool that takes no more says so below.
                 let open = |core: &Core| core.phase() == Phase::Open;
-                let (core, room) = self.wait(until, |core| core.has_room_for(tasks) || !open(core));
+                let (core, room) = self.wait(until, |core| core.has_room_for(items) || !open(core));
                 if !room {
                     return Err(TaskError::Full { limit });
                 }
@@ -250,13 +309,7 @@ impl Driver {
             }
         };
         let id = submit(&mut core)?;
-        if core.pump(self) {
-            core = self.alert(core);
-        }
-        if !waits || core.driven {
-            self.rearm(&mut core);
-        }
-        Ok(id)
+        Ok((self.pump(core), id))
     }
 
     /// A number for what the tasks of a call have in common.

@@ -18,13 +18,20 @@ impl Driver {
     pub(crate) fn wait(
         &self,
         deadline: Deadline,
-        mut done: impl FnMut(&mut Core) -> bool,
+        done: impl FnMut(&mut Core) -> bool,
     ) -> (MutexGuard<'_, Core>, bool) {
-        let mut core = self.lock();
+        let core = self.pump(self.lock());
+        self.wait_on(core, deadline, done)
+    }
+
+    /// As [`wait`](Self::wait), of who has the lock and has just pumped.
+    pub(super) fn wait_on<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core>,
+        deadline: Deadline,
+        mut done: impl FnMut(&mut Core) -> bool,
+    ) -> (MutexGuard<'a, Core>, bool) {
         loop {
-            if core.pump(self) {
-                core = self.alert(core);
-            }
             if done(&mut core) {
                 return (self.leave(core), true);
             }
@@ -36,6 +43,15 @@ impl Driver {
             } else if !core.look_for_news() {
                 core = self.sleep(core, deadline);
             }
+            core = self.pump(core);
+        }
+    }
+
+    /// Moves everything that can be moved, and tells of jobs that are done by it.
+    pub(super) fn pump<'a>(&'a self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        match core.pump(self) {
+            true => self.alert(core),
+            false => core,
         }
     }
 

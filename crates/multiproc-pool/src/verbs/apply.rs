@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 use crate::pool::Pool;
-use crate::task::Task;
+use crate::task::{Task, only};
 
 impl Pool {
     /// Runs `function(argument)` in a worker and waits for its result.
@@ -19,11 +19,8 @@ impl Pool {
         A: Serialize + DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
     {
-        Task::new(
-            self.driver()
-                .send(Function::new(function), [argument], self.call(true))?,
-        )
-        .get()
+        let job = (self.driver()).run(Function::new(function), [argument], self.call())?;
+        only(job)
     }
 
     /// Has `function(argument)` run in a worker, and returns at once.

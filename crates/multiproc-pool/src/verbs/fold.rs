@@ -8,6 +8,7 @@ use crate::argument::Argument;
 use crate::error::TaskError;
 use crate::policy::{Chunks, Policy};
 use crate::pool::Pool;
+use crate::task::all;
 use crate::view::recorder::Looks;
 use crate::worker::state;
 
@@ -55,13 +56,11 @@ impl Pool {
         let size = chunks.size(items.len(), self.workers())?;
         let each = self.with(Policy::one_by_one);
         let looks = Looks::stated::<T, A, Vec<A>, ()>();
-        let (key, call) = each.stated(&start, Method::new(fold), looks, true)?;
+        let (key, call) = each.stated(&start, Method::new(fold), looks)?;
         let chunks = items.chunks(size).map(|chunk| (key, chunk));
-        let task = self
-            .driver()
-            .send(Function::new(state::fold::<T, A>), chunks, call)?;
+        let job = (self.driver()).run(Function::new(state::fold::<T, A>), chunks, call)?;
         let mut sum = start;
-        for part in task.get()? {
+        for part in all(job)? {
             merge(&mut sum, part);
         }
         Ok(sum)

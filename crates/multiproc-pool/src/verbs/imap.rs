@@ -160,11 +160,7 @@ where
             };
             let function = Function::new(self.function);
             self.pending.push_back(
-                match self
-                    .pool
-                    .driver()
-                    .send(function, [item], self.pool.call(false))
-                {
+                match self.pool.driver().send(function, [item], self.pool.call()) {
                     Ok(task) => Pending::Sent(Task::new(task)),
                     Err(error) => Pending::Failed(error),
                 },

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::argument::Argument;
 use crate::error::TaskError;
 use crate::pool::Pool;
-use crate::task::MapTask;
+use crate::task::{MapTask, all};
 
 impl Pool {
     /// Runs `function` on every item and waits for all results, which come in the order of the items.
@@ -41,9 +41,8 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.driver()
-            .send(Function::new(function), items, self.call(true))?
-            .get()
+        let job = (self.driver()).run(Function::new(function), items, self.call())?;
+        all(job)
     }
 
     /// As [`map`](Self::map), with a result or an error for every item.
@@ -61,9 +60,8 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.driver()
-            .send(Function::new(function), items, self.call(true))?
-            .get_results()
+        let job = (self.driver()).run(Function::new(function), items, self.call())?;
+        Ok(job.into_results().collect())
     }
 
     /// Has `function` run on every item, and returns at once.
@@ -83,7 +81,7 @@ impl Pool {
         I::Item: Argument<A>,
     {
         self.driver()
-            .send(Function::new(function), items, self.call(false))
+            .send(Function::new(function), items, self.call())
     }
 
     /// [`map`](Self::map) under the name it has in Python where an item is several arguments: a function takes those as

@@ -10,7 +10,7 @@ use crate::driver::Call;
 use crate::error::TaskError;
 use crate::job::{MAX_BYTES, MAX_HANDLES, State};
 use crate::pool::Pool;
-use crate::task::MapTask;
+use crate::task::{MapTask, all};
 use crate::view::recorder::Looks;
 use crate::worker::state::{self, Stated};
 
@@ -47,7 +47,10 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.send_with(state, function, items, true)?.get()
+        let (key, call) = self.call_with(state, function)?;
+        let items = items.into_iter().map(|item| (key, item));
+        let function = Function::new(state::call::<S, A, R>);
+        all(self.driver().run(function, items, call)?)
     }
 
     /// As [`map_with`](Self::map_with), and returns at once.
@@ -67,32 +70,25 @@ impl Pool {
         I: IntoIterator,
         I::Item: Argument<A>,
     {
-        self.send_with(state, function, items, false)
+        let (key, call) = self.call_with(state, function)?;
+        let items = items.into_iter().map(|item| (key, item));
+        let function = Function::new(state::call::<S, A, R>);
+        self.driver().send(function, items, call)
     }
 
-    fn send_with<S, A, R, I>(
+    /// A call of that function, and how its tasks name the state.
+    fn call_with<S, A, R>(
         &self,
         state: &S,
         function: fn(&mut S, A) -> R,
-        items: I,
-        waits: bool,
-    ) -> Result<MapTask<R>, TaskError>
+    ) -> Result<(u32, Call), TaskError>
     where
         S: Serialize + DeserializeOwned + 'static,
         A: DeserializeOwned + 'static,
         R: Serialize + DeserializeOwned + 'static,
-        I: IntoIterator,
-        I::Item: Argument<A>,
     {
-        let (key, call) = self.stated(
-            state,
-            Method::new(function),
-            Looks::stated::<S, A, A, R>(),
-            waits,
-        )?;
-        let items = items.into_iter().map(|item| (key, item));
-        self.driver()
-            .send(Function::new(state::call::<S, A, R>), items, call)
+        let looks = Looks::stated::<S, A, A, R>();
+        self.stated(state, Method::new(function), looks)
     }
 
     /// A call whose tasks have that in common, and how they name it.
@@ -101,7 +97,6 @@ impl Pool {
         state: &S,
         method: Method<S, A, R>,
         looks: Looks,
-        waits: bool,
     ) -> Result<(u32, Call), TaskError>
     where
         S: Serialize + 'static,
@@ -131,7 +126,7 @@ impl Pool {
         };
         let call = Call {
             state: Some((state, handoff)),
-            ..self.call(waits)
+            ..self.call()
         };
         Ok((key, call))
     }
