@@ -56,6 +56,7 @@ pub struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     /// For a message at the end of `bytes`.
+    #[inline]
     pub fn new(bytes: &'a mut Vec<u8>) -> Encoder<'a> {
         Encoder {
             bytes,
@@ -68,6 +69,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// As [`encode`]. The values before it stay; what this one had handed over is let go together with
     /// the encoder.
+    #[inline]
     pub fn encode<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let before = self.bytes.len();
         let bytes = &mut *self.bytes;
@@ -79,8 +81,16 @@ impl<'a> Encoder<'a> {
         )
     }
 
+    /// The bytes so far, and what the values in them hand over besides.
+    #[must_use]
+    #[inline]
+    pub fn encoded(&mut self) -> (&mut [u8], &Handoff) {
+        (self.bytes, &self.handoff)
+    }
+
     /// What the values hand over besides their bytes.
     #[must_use]
+    #[inline]
     pub fn finish(self) -> Handoff {
         self.handoff
     }
@@ -142,14 +152,12 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// Where bytes are left.
+    #[inline]
     pub fn finish(self) -> Result<(), DecodeError> {
         if self.bytes.is_empty() {
             return Ok(());
         }
-        Err(DecodeError::new(
-            Reason::Says(format!("{} bytes are left over", self.bytes.len())),
-            "message",
-        ))
+        Err(DecodeError::left_over(self.bytes.len()))
     }
 }
 
@@ -193,6 +201,12 @@ impl DecodeError {
     #[cold]
     fn new(why: Reason, what: &'static str) -> DecodeError {
         DecodeError { what, why }
+    }
+
+    #[cold]
+    fn left_over(bytes: usize) -> DecodeError {
+        let why = Reason::Says(format!("{bytes} bytes are left over"));
+        DecodeError::new(why, "message")
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Handoff {
 impl Handoff {
     /// The handles to send along, in the order of their indices.
     #[must_use]
+    #[inline]
     pub fn handles(&self) -> &[Arc<OwnedHandle>] {
         &self.handles
     }
@@ -42,9 +43,10 @@ impl Handoff {
 
     /// To be called once the message is the receiver's: what can have one owner only is given up here.
     /// Dropped instead, it stays where it was.
+    #[inline]
     pub fn sent(self) {
-        for run in self.on_sent {
-            run();
+        if !self.on_sent.is_empty() {
+            self.on_sent.into_iter().for_each(|run| run());
         }
     }
 }
