@@ -170,12 +170,32 @@ impl<M> Memory<M> {
 #[inline]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     match len {
+        0 => {}
+        // SAFETY: the first byte, that in the middle, and the last.
+        1..=3 => unsafe { copy_few(from, to, len) },
         // SAFETY: two times 8 bytes, of which the first begin and the last end with the range.
         8..=16 => unsafe { copy_ends::<8>(from, to, len) },
         // SAFETY: as above, with 4 bytes.
         4..=7 => unsafe { copy_ends::<4>(from, to, len) },
+        // SAFETY: as above, with 16 bytes.
+        17..=32 => unsafe { copy_ends::<16>(from, to, len) },
         // SAFETY: the caller's obligations.
         _ => unsafe { to.copy_from_nonoverlapping(from, len) },
+    }
+}
+
+/// Copies one byte, two, or three.
+///
+/// # Safety
+/// As for [`std::ptr::copy_nonoverlapping`], and `len` is 1 to 3.
+#[inline]
+unsafe fn copy_few(from: *const u8, to: *mut u8, len: usize) {
+    let places = [0, len / 2, len - 1];
+    for place in places {
+        // SAFETY: less than `len`, and so many bytes from there can be read.
+        let byte = unsafe { from.wrapping_add(place).read() };
+        // SAFETY: as above, and written.
+        unsafe { to.wrapping_add(place).write(byte) };
     }
 }
 

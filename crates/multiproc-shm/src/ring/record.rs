@@ -67,12 +67,14 @@ impl<'ring, M> Record<'ring, M> {
 
     /// Whether a message begins here, rather than going on.
     #[must_use]
+    #[inline]
     pub fn is_first(&self) -> bool {
         self.word.is_first()
     }
 
     /// Whether the message goes on in the next record.
     #[must_use]
+    #[inline]
     pub fn has_more(&self) -> bool {
         self.word.has_more()
     }
