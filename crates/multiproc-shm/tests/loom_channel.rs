@@ -6,7 +6,9 @@
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use multiproc_shm::ring::{Consumer, Local, MIN_CAPACITY, PARKED, Producer, local};
+use multiproc_shm::ring::{
+    AWAKE, Consumer, Local, MIN_CAPACITY, PARKED, Producer, local, take as ask,
+};
 use multiproc_sync::primitive::{AtomicU32, AtomicU64, Deadline, Ordering, futex};
 
 fn explore(run: impl Fn() + Sync + Send + 'static) {
@@ -89,6 +91,43 @@ fn a_receiver_that_sleeps_in_one_place_after_the_other_is_woken() {
                 futex::wait(&bell, 0, Deadline::NEVER);
                 consumer.end_park();
             }
+        }
+        sending.join().unwrap();
+    });
+}
+
+/// The sender passes no fence: it looks at the receiver's word behind its release of the lock, which the receiver
+/// changes, too, before its last look.
+#[test]
+fn a_receiver_that_sleeps_is_woken_by_a_brief_turn() {
+    explore(|| {
+        let (mut producer, mut consumer) = local(MIN_CAPACITY).unwrap();
+        let lock = Arc::new(AtomicU32::new(0));
+        let sending = thread::spawn({
+            let lock = Arc::clone(&lock);
+            move || {
+                lock.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+                    .unwrap();
+                producer.push(&[&[1]], 0).unwrap();
+                producer.publish_quietly();
+                lock.compare_exchange(1, 0, Ordering::AcqRel, Ordering::Relaxed)
+                    .unwrap();
+                let word = producer.consumers_word();
+                if word.load(Ordering::Relaxed) != AWAKE && ask(word) != AWAKE {
+                    producer.wake_consumer();
+                }
+            }
+        });
+        while !take(&mut consumer) {
+            let park = consumer.begin_park();
+            if !park.sleep {
+                continue;
+            }
+            lock.fetch_or(0, Ordering::AcqRel);
+            if !consumer.has_news() {
+                futex::wait(consumer.word(), PARKED, Deadline::NEVER);
+            }
+            consumer.end_park();
         }
         sending.join().unwrap();
     });

@@ -90,7 +90,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::poison::PoisonError;
-use crate::primitive::Ordering::{Acquire, Relaxed, Release};
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::primitive::{
     AtomicU32, Deadline, OWNER_DIED, RobustWord, THREAD_ID, Until, WAITERS, Woken, futex,
     process_id, spin_loop, thread_id, unheld,
@@ -240,10 +240,10 @@ impl LockWord {
                 if !ended {
                     lock.poison();
                 }
-                // Release: as in `unlock`.
+                // Release: as in `unlock`. Acquire: of who has met the lock before, see `meet`.
                 if lock
                     .word()
-                    .compare_exchange(me, 0, Release, Relaxed)
+                    .compare_exchange(me, 0, AcqRel, Relaxed)
                     .is_err()
                 {
                     lock.release_to_waiters(me);
@@ -271,6 +271,17 @@ impl LockWord {
         let result = section();
         held.2 = true;
         Some(result)
+    }
+
+    /// Divides what the caller does from every [brief](Self::briefly) section: of what is done on both sides, either the
+    /// section's end comes first, and the caller sees from here on what was done in it; or this does, and whoever had the
+    /// section sees, after it, what the caller did before.
+    ///
+    /// So a section that ends in looking for a sleeper needs no fence of its own; the sleeper has it, in this.
+    #[inline]
+    pub fn meet(&self) {
+        // AcqRel: both orders. The word stays as it is, and its changes are one release sequence.
+        self.word().fetch_or(0, AcqRel);
     }
 
     /// Takes the lock if nobody holds it.

@@ -93,6 +93,11 @@ const _: () = {
     assert!(offset_of!(Forward, consumer) == 8 && offset_of!(Backward, producer) == 8);
 };
 
+/// Where the consumer's declaration lies in a ring's memory, for whoever has that without an end of the ring.
+#[cfg(not(loom))]
+pub const CONSUMER: usize =
+    std::mem::offset_of!(Header, forward) + std::mem::offset_of!(Forward, consumer);
+
 /// The size of a record's header, and what records are aligned to.
 pub(super) const RECORD_HEADER: usize = 8;
 

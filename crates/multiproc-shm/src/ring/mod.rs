@@ -30,12 +30,14 @@ mod spin;
 pub use assembler::{AssembleError, Assembler, DEFAULT_LIMIT};
 pub use consumer::Consumer;
 pub use corrupt::Corrupt;
+#[cfg(not(loom))]
+pub use layout::CONSUMER;
 pub use layout::{MAX_CAPACITY, MIN_CAPACITY, bytes_needed, max_len};
 pub use local::{Local, local};
 #[cfg(not(loom))]
 pub use memory::init;
 pub use outgoing::Outgoing;
-pub use park::{AWAKE, PARKED, Park};
+pub use park::{AWAKE, PARKED, Park, take};
 pub use producer::{Position, Producer, PushError};
 pub use record::Record;
 pub use spin::Spin;

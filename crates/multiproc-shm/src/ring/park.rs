@@ -52,7 +52,8 @@ pub(super) fn withdraw(word: &AtomicU32) -> bool {
 
 /// For the peer, after it has published: where the word's owner sleeps, or [`AWAKE`]. The owner is then
 /// the caller's to wake: it is told once for each declaration.
-pub(super) fn take(word: &AtomicU32) -> u32 {
+#[must_use = "who sleeps has to be woken"]
+pub fn take(word: &AtomicU32) -> u32 {
     fence(Ordering::SeqCst);
     let place = word.load(Ordering::Relaxed);
     if place == AWAKE {

@@ -285,6 +285,13 @@ impl<M> Producer<M> {
         &self.memory.header().backward.producer
     }
 
+    /// The word on which the consumer waits for records: for models of those who look at it without an end of the ring.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn consumers_word(&self) -> &AtomicU32 {
+        &self.memory.header().forward.consumer
+    }
+
     /// Sleeps on [`Producer::word`] until there is room for a record of `len` bytes, having published
     /// what was pushed. `false` where the deadline passes first. A consumer's death does not end it.
     pub fn wait_for_room(&mut self, len: usize, deadline: Deadline) -> bool {
