@@ -16,7 +16,7 @@ use crate::error::{
     ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Stop, TryRecvError,
     TrySendError,
 };
-use crate::transport::{Inlet, Outlet, Received, Rx, Tx};
+use crate::transport::{Got, Inlet, Outlet, Received, Rx, SHORT, Tx};
 
 /// Both ends of a new channel.
 ///
@@ -188,8 +188,13 @@ impl<T: DeserializeOwned> Receiver<T> {
         Ok(self.take(Some(Deadline::after(timeout)))?)
     }
 
+    #[inline]
     fn take(&self, until: Option<Deadline>) -> Result<T, Stop> {
-        let mut message = self.rx.receive(until)?;
+        let mut short = [0; SHORT];
+        let mut message = match self.rx.receive(&mut short, until)? {
+            Got::Short(len) => return Ok(decode(&short[..len], Vec::new())?),
+            Got::Message(message) => message,
+        };
         let handles = message.take_handles();
         let value = decode(message.bytes(), handles);
         self.rx.give_back(message);

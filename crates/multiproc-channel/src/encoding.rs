@@ -1,10 +1,10 @@
 //! From values to bytes and handles, in a buffer that a thread keeps.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use multiproc_sys::handle::OwnedHandle;
-use multiproc_wire::encode;
+use multiproc_wire::Encoder;
 use serde::Serialize;
 
 use crate::error::Stop;
@@ -12,7 +12,7 @@ use crate::transport::PREFIX;
 
 thread_local! {
     /// Where the thread's next message is encoded.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A buffer that has grown beyond this is not kept. Enough for messages of some mebibytes: one that is not kept is
@@ -23,15 +23,20 @@ pub(crate) const KEPT: usize = 8 << 20;
 #[inline]
 pub(crate) fn transmit<T: Serialize>(
     message: &T,
-    send: impl FnOnce(&mut [u8], &[Arc<OwnedHandle>]) -> Result<(), Stop>,
+    mut send: impl FnMut(&mut [u8], &[Arc<OwnedHandle>]) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
-    // Taken out: encoding runs the value's own code, which may send something, too.
-    let mut buffer = BUFFER.take();
-    let result = transmit_in(&mut buffer, message, send);
-    if buffer.capacity() <= KEPT {
-        BUFFER.set(buffer);
-    }
-    result
+    let in_buffer = |buffer: &RefCell<Vec<u8>>| {
+        // In use where the value's own code sends something, too, while it is encoded.
+        let mut buffer = buffer.try_borrow_mut().ok()?;
+        let result = transmit_in(&mut buffer, message, &mut send);
+        if buffer.capacity() > KEPT {
+            *buffer = Vec::new();
+        }
+        Some(result)
+    };
+    // None in a thread that is past the end of its thread-local values.
+    let sent = BUFFER.try_with(in_buffer).ok().flatten();
+    sent.unwrap_or_else(|| transmit_in(&mut Vec::new(), message, send))
 }
 
 #[inline]
@@ -42,8 +47,10 @@ fn transmit_in<T: Serialize>(
 ) -> Result<(), Stop> {
     buffer.clear();
     buffer.extend_from_slice(&[0; PREFIX]);
-    let handoff = encode(message, buffer)?;
-    send(buffer, handoff.handles())?;
-    handoff.sent();
+    let mut encoder = Encoder::new(buffer);
+    encoder.encode(message)?;
+    let (bytes, handoff) = encoder.encoded();
+    send(bytes, handoff.handles())?;
+    encoder.finish().sent();
     Ok(())
 }

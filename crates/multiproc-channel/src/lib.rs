@@ -66,6 +66,7 @@ mod peer;
 mod queue;
 mod reactor;
 mod ring;
+mod seat;
 mod transport;
 mod wait;
 

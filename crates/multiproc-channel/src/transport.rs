@@ -46,6 +46,9 @@ pub(crate) struct Settings {
 /// What a message is given in front of it, for the transport's own use.
 pub(crate) const PREFIX: usize = 12;
 
+/// The longest message that is received without a buffer of its own.
+pub(crate) const SHORT: usize = 64;
+
 /// A channel's sending end. Clones, and what arrives in other processes, send to the same receiver.
 ///
 /// - A message arrives wholly or not at all, whoever is killed when; its handles arrive with it, however many.
@@ -73,13 +76,18 @@ pub(crate) trait Inlet: Serialize + for<'de> Deserialize<'de> {
     /// What was received.
     type Message: Received;
 
-    /// The next message before the deadline; without one, now or not at all.
+    /// The next message before the deadline; without one, now or not at all. One that is short and has no handles may
+    /// be copied to `short`.
     ///
     /// # Errors
     /// [`Stop::NotNow`] where none came in time; [`Stop::Disconnected`] where none will come, all that was sent
     /// having been received; [`ChannelError::MOVED`]; or what is wrong with the message
     /// or the channel. A message that is wrong is passed over.
-    fn receive(&self, until: Option<Deadline>) -> Result<Self::Message, Stop>;
+    fn receive(
+        &self,
+        short: &mut [u8; SHORT],
+        until: Option<Deadline>,
+    ) -> Result<Got<Self::Message>, Stop>;
 
     /// Takes a message's buffer back, for the next.
     fn give_back(&self, message: Self::Message);
@@ -111,6 +119,24 @@ pub(crate) trait Inlet: Serialize + for<'de> Deserialize<'de> {
     /// # Errors
     /// As [`len`](Self::len).
     fn close(&self) -> Result<(), ChannelError>;
+}
+
+/// What was received.
+#[derive(Debug)]
+pub(crate) enum Got<M> {
+    /// So many bytes, at the place for short messages.
+    Short(usize),
+    Message(M),
+}
+
+impl<M> Got<M> {
+    #[inline]
+    fn map<N>(self, map: impl FnOnce(M) -> N) -> Got<N> {
+        match self {
+            Got::Short(len) => Got::Short(len),
+            Got::Message(message) => Got::Message(map(message)),
+        }
+    }
 }
 
 /// A message as it was received.
@@ -178,11 +204,15 @@ impl Inlet for Rx {
     type Message = Message;
 
     #[inline]
-    fn receive(&self, until: Option<Deadline>) -> Result<Message, Stop> {
+    fn receive(
+        &self,
+        short: &mut [u8; SHORT],
+        until: Option<Deadline>,
+    ) -> Result<Got<Message>, Stop> {
         match self {
-            Rx::Ring(rx) => rx.receive(until).map(Message::Ring),
+            Rx::Ring(rx) => Ok(rx.receive(short, until)?.map(Message::Ring)),
             #[cfg(feature = "ipc")]
-            Rx::Ipc(rx) => rx.receive(until).map(Message::Ipc),
+            Rx::Ipc(rx) => Ok(rx.receive(short, until)?.map(Message::Ipc)),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipc_channel::ipc::IpcBytesReceiver;
 use ipc_channel::{IpcError, TryRecvError};
@@ -19,20 +19,13 @@ use super::{FIRST, HANDLES, LAST, Parts, Travelling};
 use crate::error::{ChannelError, Stop};
 use crate::line::{Heard, Parcel};
 use crate::peer::PeerEnd;
-use crate::transport::{Inlet, PREFIX, Received};
+use crate::seat::{Leave, Seat};
+use crate::transport::{Got, Inlet, PREFIX, Received, SHORT};
 
 /// The receiving end of a channel, or the place where it was.
 #[derive(Debug)]
 pub(crate) struct Rx {
-    place: Arc<Mutex<Place>>,
-}
-
-#[derive(Debug)]
-enum Place {
-    Here(End),
-    /// In a message that was not sent yet.
-    Packed(End),
-    Moved,
+    seat: Seat<End>,
 }
 
 struct End {
@@ -68,10 +61,6 @@ impl Received for Message {
     }
 }
 
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Rx {
     pub(super) fn open(parts: Parts) -> io::Result<Rx> {
         End::open(parts).map(Rx::of)
@@ -79,14 +68,7 @@ impl Rx {
 
     fn of(end: End) -> Rx {
         Rx {
-            place: Arc::new(Mutex::new(Place::Here(end))),
-        }
-    }
-
-    fn look<R>(&self, look: impl FnOnce(&End) -> R) -> Result<R, ChannelError> {
-        match &*lock(&self.place) {
-            Place::Here(end) => Ok(look(end)),
-            Place::Packed(_) | Place::Moved => Err(ChannelError::MOVED),
+            seat: Seat::new(end),
         }
     }
 }
@@ -94,43 +76,43 @@ impl Rx {
 impl Inlet for Rx {
     type Message = Message;
 
-    fn receive(&self, until: Option<Deadline>) -> Result<Message, Stop> {
-        match &mut *lock(&self.place) {
-            Place::Here(end) => end.receive(until.unwrap_or_else(Deadline::now)),
-            Place::Packed(_) | Place::Moved => Err(ChannelError::MOVED.into()),
-        }
+    fn receive(&self, _: &mut [u8; SHORT], until: Option<Deadline>) -> Result<Got<Message>, Stop> {
+        let until = until.unwrap_or_else(Deadline::now);
+        self.seat.with(|end| end.receive(until))?.map(Got::Message)
     }
 
     /// ipc-channel makes a buffer for each message.
     fn give_back(&self, _: Message) {}
 
     fn len(&self) -> Result<usize, ChannelError> {
-        self.look(|end| usize::try_from(end.parts.shared.len()).unwrap_or(usize::MAX))
+        self.seat
+            .with(|end| usize::try_from(end.parts.shared.len()).unwrap_or(usize::MAX))
     }
 
     fn is_ready(&self) -> bool {
-        match &mut *lock(&self.place) {
-            Place::Here(end) => end.is_ready(),
-            Place::Packed(_) | Place::Moved => true,
-        }
+        self.seat.with(End::is_ready).unwrap_or(true)
     }
 
     fn watch(&self) -> io::Result<Watch<'_>> {
-        match &*lock(&self.place) {
-            Place::Here(end) => {
-                let socket = end.parts.socket.as_handle().try_clone_to_owned()?;
-                Ok(Watch::Owned(socket))
-            }
-            Place::Packed(_) | Place::Moved => Ok(Watch::Look),
-        }
+        let watch = self.seat.with(|end| {
+            let socket = end.parts.socket.as_handle().try_clone_to_owned()?;
+            Ok(Watch::Owned(socket))
+        });
+        watch.unwrap_or(Ok(Watch::Look))
     }
 
     fn close(&self) -> Result<(), ChannelError> {
-        self.look(|end| {
+        self.seat.with(|end| {
             end.parts.shared.close();
             // Whoever waits on the line; one who is gone needs no telling.
             let _anybody: io::Result<bool> = end.parts.line.ring();
         })
+    }
+}
+
+impl Leave for End {
+    fn has_moved(&mut self) {
+        self.last = false;
     }
 }
 
@@ -318,47 +300,11 @@ struct TravellingRx {
     parcels: Vec<(u64, u64, Vec<u32>)>,
 }
 
-/// An end in a message. It stays here if this is dropped.
-struct Departure(Arc<Mutex<Place>>);
-
-impl Departure {
-    /// The message was sent.
-    fn complete(self) {
-        let left = mem::replace(&mut *lock(&self.0), Place::Moved);
-        if let Place::Packed(mut end) = left {
-            end.last = false;
-        }
-    }
-}
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        let mut place = lock(&self.0);
-        *place = match mem::replace(&mut *place, Place::Moved) {
-            Place::Packed(end) => Place::Here(end),
-            completed => completed,
-        };
-    }
-}
-
 impl Serialize for Rx {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let travelling = {
-            let mut place = lock(&self.place);
-            match mem::replace(&mut *place, Place::Moved) {
-                Place::Here(end) => {
-                    let travelling = end.put();
-                    *place = Place::Packed(end);
-                    travelling
-                }
-                elsewhere => {
-                    *place = elsewhere;
-                    let why = "the receiver is already in a message to another process";
-                    return Err(ser::Error::custom(why));
-                }
-            }
-        };
-        let departure = Departure(Arc::clone(&self.place));
+        let (travelling, departure) = self.seat.pack(|end| end.put()).map_err(|_| {
+            ser::Error::custom("the receiver is already in a message to another process")
+        })?;
         handoff::when_sent(|| departure.complete()).map_err(ser::Error::custom)?;
         travelling?.serialize(serializer)
     }

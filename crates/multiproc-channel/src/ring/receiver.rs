@@ -1,9 +1,8 @@
 //! The receiving end: one in all processes.
 
-use std::cell::RefCell;
 use std::io;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use multiproc_shm::Block;
@@ -13,13 +12,14 @@ use multiproc_sync::primitive::{Ordering, Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::wait::Watch;
 
-use super::sender::WITH_HANDLES;
+use super::sender::{PLAIN, WITH_HANDLES};
 use super::shared::Shared;
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
 use crate::line::{Heard, Line, Parcel};
 use crate::peer::PeerEnd;
-use crate::transport::{Inlet, PREFIX, Received};
+use crate::seat::{Leave, Seat};
+use crate::transport::{Got, Inlet, PREFIX, Received, SHORT};
 
 /// A sleeping receiver looks by itself after this long. Only one thing needs it: a sender that is killed
 /// in the few instructions between publishing its message and ringing, while others live and are silent.
@@ -28,17 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The receiving end of a channel, or the place where it was.
 #[derive(Debug)]
 pub(crate) struct Rx {
-    place: Arc<Mutex<Place>>,
-    /// For the next message.
-    spare: RefCell<Vec<u8>>,
-}
-
-#[derive(Debug)]
-enum Place {
-    Here(End),
-    /// In a message that was not sent yet.
-    Packed(End),
-    Moved,
+    pub(super) seat: Seat<End>,
 }
 
 #[derive(Debug)]
@@ -70,32 +60,7 @@ pub(crate) struct Message {
 impl Rx {
     pub(super) fn new(end: End) -> Rx {
         Rx {
-            place: Arc::new(Mutex::new(Place::Here(end))),
-            spare: RefCell::default(),
-        }
-    }
-
-    fn look<R>(&self, look: impl FnOnce(&End) -> R) -> Result<R, ChannelError> {
-        match &*lock(&self.place) {
-            Place::Here(end) => Ok(look(end)),
-            Place::Packed(_) | Place::Moved => Err(ChannelError::MOVED),
-        }
-    }
-
-    /// Puts the end into a message, as `put` says, and gives what must be told when the message was sent.
-    /// `None` where the end is in a message already, or elsewhere.
-    pub(super) fn pack<R>(&self, put: impl FnOnce(&mut End) -> R) -> Option<(R, Departure)> {
-        let mut place = lock(&self.place);
-        match mem::replace(&mut *place, Place::Moved) {
-            Place::Here(mut end) => {
-                let result = put(&mut end);
-                *place = Place::Packed(end);
-                Some((result, Departure(Arc::clone(&self.place))))
-            }
-            elsewhere => {
-                *place = elsewhere;
-                None
-            }
+            seat: Seat::new(end),
         }
     }
 }
@@ -103,53 +68,52 @@ impl Rx {
 impl Inlet for Rx {
     type Message = Message;
 
-    fn receive(&self, until: Option<Deadline>) -> Result<Message, Stop> {
-        match &mut *lock(&self.place) {
-            Place::Here(end) => {
-                end.assembler.give_back(self.spare.take());
-                end.receive(until)
-            }
-            Place::Packed(_) | Place::Moved => Err(ChannelError::MOVED.into()),
-        }
+    #[inline]
+    fn receive(
+        &self,
+        short: &mut [u8; SHORT],
+        until: Option<Deadline>,
+    ) -> Result<Got<Message>, Stop> {
+        self.seat.with(|end| match end.take_short(short) {
+            Some(len) => Ok(Got::Short(len)),
+            None => end.receive(short, until),
+        })?
     }
 
     fn give_back(&self, message: Message) {
-        self.spare.replace(message.buffer);
+        // One that has moved needs none.
+        let _here: Result<(), ChannelError> = self
+            .seat
+            .with(|end| end.assembler.give_back(message.buffer));
     }
 
     fn len(&self) -> Result<usize, ChannelError> {
-        self.look(|end| {
+        self.seat.with(|end| {
             let there = usize::try_from(end.shared.len()).unwrap_or(usize::MAX);
             there.saturating_add(usize::from(matches!(end.found, Some(Ok(_)))))
         })
     }
 
     fn is_ready(&self) -> bool {
-        match &mut *lock(&self.place) {
-            Place::Here(end) => end.is_ready(),
-            Place::Packed(_) | Place::Moved => true,
-        }
+        self.seat.with(End::is_ready).unwrap_or(true)
     }
 
     fn watch(&self) -> io::Result<Watch<'_>> {
-        match &mut *lock(&self.place) {
-            Place::Here(end) => {
-                // Whether it is to sleep, the caller finds out by itself.
-                end.park(ON_LINE)?;
-                end.line.duplicate().map(Watch::Owned)
-            }
-            Place::Packed(_) | Place::Moved => Ok(Watch::Look),
-        }
+        let watch = self.seat.with(|end| {
+            // Whether it is to sleep, the caller finds out by itself.
+            end.park(ON_LINE)?;
+            end.line.duplicate().map(Watch::Owned)
+        });
+        watch.unwrap_or(Ok(Watch::Look))
     }
 
     fn unwatch(&self) {
-        if let Place::Here(end) = &mut *lock(&self.place) {
-            end.consumer.end_park();
-        }
+        // One that has moved watches nothing.
+        let _withdrawn: Result<bool, ChannelError> = self.seat.with(|end| end.consumer.end_park());
     }
 
     fn close(&self) -> Result<(), ChannelError> {
-        self.look(|end| {
+        self.seat.with(|end| {
             end.shared.close();
             // Whoever sleeps on the line; one who is gone needs no telling.
             let _anybody: io::Result<bool> = end.line.ring();
@@ -157,38 +121,16 @@ impl Inlet for Rx {
     }
 }
 
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// An end in a message. It stays here if this is dropped.
-#[derive(Debug)]
-pub(super) struct Departure(Arc<Mutex<Place>>);
-
-impl Departure {
-    /// The message was sent.
-    pub(super) fn complete(self) {
-        let left = mem::replace(&mut *lock(&self.0), Place::Moved);
-        if let Place::Packed(mut end) = left {
-            end.last = false;
-        }
-    }
-}
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        let mut place = lock(&self.0);
-        *place = match mem::replace(&mut *place, Place::Moved) {
-            Place::Packed(end) => Place::Here(end),
-            completed => completed,
-        };
+impl Leave for End {
+    fn has_moved(&mut self) {
+        self.last = false;
     }
 }
 
 impl End {
     /// An end that goes on where another has stopped, or begins.
     pub(super) fn new(shared: Shared, line: Line, limits: Limits) -> Result<End, Corrupt> {
-        // SAFETY: a channel has one receiver: it is made once, and moves only (`Place`).
+        // SAFETY: a channel has one receiver: it is made once, and moves only (`Seat`).
         let consumer = unsafe { shared.consumer() }?;
         shared.receive_here();
         Ok(End {
@@ -242,26 +184,83 @@ impl End {
     /// Looks for what the next receive answers.
     fn is_ready(&mut self) -> bool {
         if self.found.is_none() {
-            self.found = match self.receive(None) {
+            let mut short = [0; SHORT];
+            self.found = match self.receive(&mut short, None) {
                 Err(Stop::NotNow) => None,
-                found => Some(found),
+                Err(stop) => Some(Err(stop)),
+                Ok(Got::Message(message)) => Some(Ok(message)),
+                Ok(Got::Short(len)) => Some(Ok(Message::plain(short[..len].to_vec()))),
             };
         }
         self.found.is_some()
     }
 
-    fn receive(&mut self, until: Option<Deadline>) -> Result<Message, Stop> {
+    /// The next message, if all of it is there and nothing about it is out of the ordinary: copied once, from the ring
+    /// to where it is decoded.
+    #[inline]
+    fn take_short(&mut self, short: &mut [u8; SHORT]) -> Option<usize> {
+        if self.found.is_some() {
+            return None;
+        }
+        // What is wrong is found again, and told, by `take`.
+        let record = self.consumer.peek().ok().flatten()?;
+        let len = record.len();
+        let ordinary = record.tag() == PLAIN
+            && record.is_first()
+            && !record.has_more()
+            && len <= SHORT.min(self.limits.max_message)
+            && self.assembler.begun().is_none();
+        if !ordinary || !record.copy_to(&mut short[..len]) {
+            return None;
+        }
+        End::count(&self.shared);
+        let wake = record.advance();
+        if let Err(error) = self.passed_over(wake, true) {
+            // The message is here; what failed is for the next receive to tell.
+            self.found = Some(Err(error));
+        }
+        Some(len)
+    }
+
+    /// Counts a message that is taken.
+    #[inline]
+    fn count(shared: &Shared) {
+        // Relaxed: ahead of the fence that a sender which waits for it makes this side pass.
+        let taken = shared.taken().load(Ordering::Relaxed);
+        shared
+            .taken()
+            .store(taken.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// After a record was advanced over: wakes the sender that waits for what that has made.
+    #[inline]
+    fn passed_over(&mut self, mut wake: bool, is_end: bool) -> Result<(), Stop> {
+        if is_end && self.limits.messages.is_some() {
+            // What a sender waits for may be this one message.
+            wake |= self.consumer.release();
+        }
+        if wake {
+            self.wake()?;
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        short: &mut [u8; SHORT],
+        until: Option<Deadline>,
+    ) -> Result<Got<Message>, Stop> {
         if let Some(found) = self.found.take() {
-            return found;
+            return found.map(Got::Message);
         }
         let mut ended = false;
         loop {
-            if let Some(message) = self.take()? {
-                return Ok(message);
+            if let Some(got) = self.take(short)? {
+                return Ok(got);
             }
             if ended || self.shared.is_closed() && self.nobody_is_sending() {
-                match self.take()? {
-                    Some(message) => return Ok(message),
+                match self.take(short)? {
+                    Some(got) => return Ok(got),
                     None => return Err(Stop::Disconnected(self.end_of_senders(ended))),
                 }
             }
@@ -290,30 +289,21 @@ impl End {
     }
 
     /// The next message, if all of it is there.
-    #[inline]
-    fn take(&mut self) -> Result<Option<Message>, Stop> {
+    fn take(&mut self, short: &mut [u8; SHORT]) -> Result<Option<Got<Message>>, Stop> {
+        if let Some(len) = self.take_short(short) {
+            return Ok(Some(Got::Short(len)));
+        }
         while let Some(record) = self.consumer.peek()? {
             let tag = record.tag();
             let whole = self.assembler.add(&record);
             let is_end = !record.has_more();
             if is_end {
-                // Relaxed: ahead of the fence that a sender which waits for it makes this side pass.
-                let taken = self.shared.taken();
-                taken.store(
-                    taken.load(Ordering::Relaxed).wrapping_add(1),
-                    Ordering::Relaxed,
-                );
+                End::count(&self.shared);
             }
-            let mut wake = record.advance();
-            if is_end && self.limits.messages.is_some() {
-                // What a sender waits for may be this one message.
-                wake |= self.consumer.release();
-            }
-            if wake {
-                self.wake()?;
-            }
+            let wake = record.advance();
+            self.passed_over(wake, is_end)?;
             if whole? {
-                return self.message(tag).map(Some);
+                return self.message(tag).map(Got::Message).map(Some);
             }
         }
         Ok(None)
@@ -322,11 +312,7 @@ impl End {
     fn message(&mut self, tag: u16) -> Result<Message, Stop> {
         let buffer = self.assembler.take();
         if tag != WITH_HANDLES {
-            return Ok(Message {
-                buffer,
-                start: 0,
-                handles: Vec::new(),
-            });
+            return Ok(Message::plain(buffer));
         }
         let name = buffer.first_chunk().copied().map(u64::from_le_bytes);
         let parcel = name
@@ -404,7 +390,15 @@ impl End {
             self.consumer.end_park();
             return Err(error);
         }
-        Ok(park.sleep)
+        if !park.sleep {
+            return Ok(false);
+        }
+        self.shared.meet_senders();
+        let sleep = !self.consumer.has_news();
+        if !sleep {
+            self.consumer.end_park();
+        }
+        Ok(sleep)
     }
 
     fn listen(&mut self, until: Deadline) -> Result<Heard, Stop> {
@@ -418,6 +412,17 @@ impl Drop for End {
     fn drop(&mut self) {
         if self.last {
             self.shared.abandon();
+        }
+    }
+}
+
+impl Message {
+    /// One that consists of its bytes.
+    fn plain(buffer: Vec<u8>) -> Message {
+        Message {
+            buffer,
+            start: 0,
+            handles: Vec::new(),
         }
     }
 }

@@ -162,16 +162,20 @@ impl Port {
             }
             self.shared
                 .intend(producer.pushed_to(), sent.wrapping_add(1));
-            let asleep = producer.publish();
+            producer.publish_quietly();
             self.shared
                 .sent()
                 .store(sent.wrapping_add(1), Ordering::Relaxed);
-            Some(if asleep { self.wake(&producer) } else { Ok(()) })
+            Some(Ok(()))
         };
-        match self.shared.brief_turn(section)? {
-            Ok(sent) => sent,
-            Err(corrupt) => Some(Err(corrupt.into())),
+        let sent = match self.shared.brief_turn(section)? {
+            Ok(sent) => sent?,
+            Err(corrupt) => Err(corrupt.into()),
+        };
+        if sent.is_ok() && self.shared.receiver_sleeps() {
+            return Some(self.shared.wake_receiver(|| self.ring()));
         }
+        Some(sent)
     }
 
     /// Makes sure, now and then, that there is a receiver.

@@ -23,6 +23,7 @@ use multiproc_sync::primitive::{AtomicU32, AtomicU64, Ordering, futex};
 use multiproc_sync::{Deadline, LockGuard, LockTimeoutError, LockWord};
 use multiproc_sys::wait::Waiter;
 
+use crate::error::Stop;
 use crate::peer::PeerEnd;
 
 const SENT: usize = 40;
@@ -134,6 +135,45 @@ impl Shared {
         };
         // SAFETY: `self` keeps the memory mapped; the sections are those of `sender.rs`, which take no other lock.
         unsafe { self.lock().briefly(with_producer) }
+    }
+
+    /// Has `section` run in the same way, without the producer's end.
+    fn briefly<R>(&self, section: impl FnOnce() -> R) -> Option<R> {
+        // SAFETY: as in `brief_turn`.
+        unsafe { self.lock().briefly(section) }
+    }
+
+    /// What a receiver does between saying that it will sleep and looking once more: a message that was sent in a brief turn is
+    /// seen by that look, or its sender sees [that it sleeps](Self::receiver_sleeps).
+    pub(super) fn meet_senders(&self) {
+        self.lock().meet();
+    }
+
+    /// Whether the receiver has said that it sleeps; after a brief turn.
+    #[inline]
+    pub(super) fn receiver_sleeps(&self) -> bool {
+        // Relaxed: the end of the brief turn has acquired what came before `meet_senders`.
+        self.receivers_word().load(Ordering::Relaxed) != ring::AWAKE
+    }
+
+    /// Wakes the receiver, where it sleeps on its word in the ring; where it sleeps elsewhere, as that says.
+    ///
+    /// With the turn, so that a death between asking and waking is noticed by who has it next; without, if somebody else has
+    /// it at this moment.
+    #[cold]
+    pub(super) fn wake_receiver(
+        &self,
+        elsewhere: impl Fn() -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let wake = || match ring::take(self.receivers_word()) {
+            ring::AWAKE => Ok(()),
+            ring::PARKED => {
+                futex::wake(self.receivers_word(), 1);
+                Ok(())
+            }
+            _ => elsewhere(),
+        };
+        self.briefly(wake).unwrap_or_else(wake)
     }
 
     /// The producer's end, going on behind what was published.
@@ -272,6 +312,15 @@ impl Shared {
 
     fn ring(&self) -> *mut u8 {
         self.block.as_ptr().wrapping_add(RING)
+    }
+
+    #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
+    #[inline]
+    fn receivers_word(&self) -> &AtomicU32 {
+        let word = self.ring().wrapping_add(ring::CONSUMER).cast::<AtomicU32>();
+        // SAFETY: in the ring's header, which the block has room for; the ring is aligned to 128, the offset to four;
+        // an atomic, of which any bytes are a value, whoever writes to them.
+        unsafe { &*word }
     }
 
     #[expect(clippy::cast_ptr_alignment, reason = "argued below")]

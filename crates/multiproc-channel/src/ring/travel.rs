@@ -91,7 +91,7 @@ impl<'de> Deserialize<'de> for Tx {
 
 impl Serialize for Rx {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (travelling, departure) = self.pack(TravellingRx::put).ok_or_else(|| {
+        let (travelling, departure) = self.seat.pack(TravellingRx::put).map_err(|_| {
             ser::Error::custom("the receiver is already in a message to another process")
         })?;
         handoff::when_sent(|| departure.complete()).map_err(ser::Error::custom)?;
