@@ -282,7 +282,7 @@ impl Builder {
             // Relaxed: only distinct.
             format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed))
         });
-        let mut order = Order {
+        let order = Order {
             function,
             print_panics: self.announce,
             tell_start: deadline.is_some(),
@@ -291,12 +291,12 @@ impl Builder {
             parents_name: current_process().name().to_string(),
             start_method: start_method::inherited().map(String::from),
             executable: executable::inherited(),
-            environment: None,
         };
-        let mut environment = BTreeMap::new();
-        if !self.cleared {
-            environment.extend(std::env::vars_os());
-        }
+        let mut environment = if self.cleared {
+            startup::Environment::new()
+        } else {
+            startup::own_environment()
+        };
         for (name, value) in self.variables {
             match value {
                 Some(value) => environment.insert(name, value),
@@ -317,7 +317,7 @@ impl Builder {
             session: self.session,
             deadline: deadline.unwrap_or(Deadline::NEVER),
         };
-        let (child, link) = startup::start(&mut setting, &mut order, call)?;
+        let (child, link) = startup::start(&mut setting, &order, call)?;
         // The child's sides of its streams are its own from here on.
         Ok(Started {
             child,

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
-use multiproc_sys::{hook, process as sys, signal};
-use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, encode};
+use multiproc_sys::{process as sys, signal};
+use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, decode, encode};
 
 use crate::current::{self, AsChild, ParentProcess};
 use crate::function::{Callable, Outcome, PanicReport};
-use crate::startup::{self, MAX_DEPTH, ORDER, Order, TRIGGER, identity};
+use crate::startup::{self, ENVIRONMENT, Environment, MAX_DEPTH, ORDER, Order, TRIGGER, identity};
 use crate::{executable, registry, start_method};
 
 /// Frames from child to parent: the encoded result, …
@@ -88,10 +88,16 @@ pub(crate) struct Task {
     arguments: (usize, Vec<Arc<OwnedHandle>>),
 }
 
-/// Step 5 (see `startup.rs`): the order, and what it makes of this process.
-pub(crate) fn take_order(link: &Link, parent: ParentProcess) -> Task {
+/// Step 5 (see `startup.rs`): the order, and what it makes of this process, whose environment `enter` sees to.
+pub(crate) fn take_order(
+    link: &Link,
+    parent: ParentProcess,
+    enter: impl FnOnce(&Link) -> Result<(), String>,
+) -> Task {
     signal::as_at_start_of_main();
     let task = receive_order(link).and_then(|task| {
+        // Before the limits: it may need a descriptor.
+        enter(link)?;
         become_child(&task.order, parent)?;
         Ok(task)
     });
@@ -127,15 +133,7 @@ pub(crate) fn report_refusal(link: &Link, why: &str) {
 }
 
 pub(crate) fn receive_order(link: &Link) -> Result<Task, String> {
-    let (body, handles) = match link.receive(Deadline::after(PATIENCE)) {
-        Ok(Incoming::Frame {
-            kind: ORDER,
-            body,
-            handles,
-        }) => (body, handles),
-        Ok(other) => return Err(format!("the order did not come: {other:?}")),
-        Err(error) => return Err(format!("the order did not come: {error}")),
-    };
+    let (body, handles) = receive(link, ORDER, "the order")?;
     let mut decoder = Decoder::new(&body, handles);
     let (image, order): (Vec<u8>, Order) = decoder
         .decode()
@@ -151,6 +149,24 @@ pub(crate) fn receive_order(link: &Link) -> Result<Task, String> {
     })
 }
 
+/// The environment behind the order.
+pub(crate) fn receive_environment(link: &Link) -> Result<Environment, String> {
+    let (body, handles) = receive(link, ENVIRONMENT, "the environment")?;
+    decode(&body, handles).map_err(|error| format!("the environment is not one: {error}"))
+}
+
+fn receive(link: &Link, kind: u8, what: &str) -> Result<(Vec<u8>, Vec<Arc<OwnedHandle>>), String> {
+    match link.receive(Deadline::after(PATIENCE)) {
+        Ok(Incoming::Frame {
+            kind: found,
+            body,
+            handles,
+        }) if found == kind => Ok((body, handles)),
+        Ok(other) => Err(format!("{what} did not come: {other:?}")),
+        Err(error) => Err(format!("{what} did not come: {error}")),
+    }
+}
+
 fn become_child(order: &Order, parent: ParentProcess) -> Result<(), String> {
     sys::set_name(&order.name);
     current::know(AsChild {
@@ -160,10 +176,6 @@ fn become_child(order: &Order, parent: ParentProcess) -> Result<(), String> {
             ..parent
         },
     });
-    if let Some(environment) = &order.environment {
-        // SAFETY: this process was just forked, and has this thread alone.
-        unsafe { hook::replace_environment(environment) };
-    }
     if let Some(executable) = &order.executable {
         executable::inherit(executable);
     }

@@ -27,7 +27,8 @@
 
 use multiproc_sys::socket::Socket;
 use multiproc_sys::wait::Waiter;
-use multiproc_sys::{lifeline, process as sys};
+use multiproc_sys::{hook, lifeline, process as sys};
+use multiproc_wire::Link;
 
 use crate::error::{Error, Kind};
 use crate::startup::{self, Here, Place, Setting};
@@ -78,7 +79,12 @@ pub(crate) fn start(
         folder,
         session: setting.session,
     };
-    let (link, task) = startup::begin_forked(theirs, life, parent, place);
+    let enter = |_: &Link| {
+        // SAFETY: in the child, of which this thread is the only one.
+        unsafe { hook::replace_environment(&setting.environment) };
+        Ok(())
+    };
+    let (link, task) = startup::begin_forked(theirs, life, parent, place, enter);
     match here {
         Some(here) => child::run_here(link, &task, here),
         None => child::run(link, task),

@@ -23,7 +23,6 @@ pub fn order_seeds() -> Vec<Vec<u8>> {
         parents_name: "parent".into(),
         start_method: Some("spawn".into()),
         executable: None,
-        environment: None,
     };
     encode(&(startup::identity(), order), &mut bytes).expect("an order can be encoded");
     vec![bytes]

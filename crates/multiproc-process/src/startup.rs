@@ -51,8 +51,10 @@ pub const MAX_DEPTH: u32 = 16;
 pub(crate) const TRIGGER: &str = "MULTIPROC_CHILD";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Frames from parent to child.
+/// Frames from parent to child: what it is to do, …
 pub(crate) const ORDER: u8 = 1;
+/// … and its [`Environment`], for a child that was not given it at its start and finds another.
+pub(crate) const ENVIRONMENT: u8 = 2;
 
 /// What a child is to do; the encoded arguments follow it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,11 +71,16 @@ pub(crate) struct Order {
     pub(crate) start_method: Option<String>,
     /// What is started in place of this program.
     pub(crate) executable: Option<Executable>,
-    /// All of it, for a child that was not given it at its start.
-    pub(crate) environment: Option<Environment>,
 }
 
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
+
+/// That of this process, of which none of its children is to be told how it was started.
+pub(crate) fn own_environment() -> Environment {
+    let mut environment: Environment = std::env::vars_os().collect();
+    environment.remove(OsStr::new(TRIGGER));
+    environment
+}
 
 /// The circumstances a child is started in.
 #[derive(Debug)]
@@ -149,7 +156,7 @@ fn enter(start: Option<Start>) {
     let (link, parent) =
         take_over(trigger.parent).unwrap_or_else(|error| child::refuse_start(&error));
     let link = child::adopt(link);
-    let task = child::take_order(link, parent);
+    let task = child::take_order(link, parent, |_| Ok(()));
     if let Some(start) = start {
         // SAFETY: this is the hook that was given `start`, and `run` does not return.
         unsafe { start.run_remaining() };
@@ -241,12 +248,13 @@ pub(crate) struct Place {
     pub(crate) session: bool,
 }
 
-/// Steps 3 to 5 of a child that was forked and is one level deeper already.
+/// Steps 3 to 5 of a child that was forked and is one level deeper already, whose environment `enter` sees to.
 pub(crate) fn begin_forked(
     socket: Socket,
     parents_life: OwnedHandle,
     parent: u32,
     place: Place,
+    enter: impl FnOnce(&Link) -> Result<(), String>,
 ) -> (&'static Link, child::Task) {
     let link = child::adopt(Link::new(socket));
     let taken = check_parent(parent).and_then(|()| {
@@ -256,7 +264,7 @@ pub(crate) fn begin_forked(
         take_hold(parents_life, parent)
     });
     match taken {
-        Ok(parent) => (link, child::take_order(link, parent)),
+        Ok(parent) => (link, child::take_order(link, parent, enter)),
         Err(error) => child::refuse(link, &error.to_string()),
     }
 }
@@ -280,7 +288,7 @@ pub(crate) type Here<'a> = Box<dyn FnOnce(PanicReport, &mut Encoder<'_>) -> Outc
 /// Steps 1 and 2.
 pub(crate) fn start(
     setting: &mut Setting,
-    order: &mut Order,
+    order: &Order,
     call: Call<'_>,
 ) -> Result<(Arc<Child>, Link), Error> {
     let fail = |kind| Error::new(kind, None);
@@ -301,7 +309,6 @@ pub(crate) fn start(
     if setting.method != StartMethod::Spawn {
         // What no system call can carry is found by whoever would have to.
         drop(command(setting, &[]).map_err(start)?);
-        order.environment = Some(std::mem::take(&mut setting.environment));
     }
     let (arguments, handles, here) = match call {
         Call::Sent(arguments, handles) => (arguments, handles, None),
@@ -309,7 +316,7 @@ pub(crate) fn start(
     };
     let mut body = Vec::with_capacity(256 + arguments.len());
     let no_handles =
-        encode(&(identity(), &*order), &mut body).map_err(|error| fail(Kind::Encode(error)))?;
+        encode(&(identity(), order), &mut body).map_err(|error| fail(Kind::Encode(error)))?;
     debug_assert!(
         no_handles.is_empty(),
         "an order has none; the arguments have"
@@ -338,7 +345,12 @@ pub(crate) fn start(
             drop(theirs);
             waiter
         }
-        StartMethod::ForkServer => forkserver::start(setting, theirs)?,
+        StartMethod::ForkServer => {
+            let link = link
+                .as_ref()
+                .expect("it is given up by a forked child only");
+            forkserver::start(setting, link, theirs)?
+        }
         StartMethod::Fork(promise) => {
             fork::start(setting, promise, theirs, here, || drop(link.take()))?
         }

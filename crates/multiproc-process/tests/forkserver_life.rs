@@ -276,6 +276,37 @@ fn a_child_has_the_name_the_folder_and_the_streams_of_now() {
     oracle.finish();
 }
 
+#[test]
+fn a_child_has_its_parents_environment_whatever_the_server_has() {
+    apart(|()| {
+        let preload = |()| {
+            // SAFETY: the server has one thread.
+            unsafe { std::env::set_var("OF_THE_SERVER", "alone") };
+        };
+        let seen = |()| ["OF_THE_SERVER", "GIVEN"].map(|name| std::env::var_os(name).is_some());
+        set_forkserver_preload(preload, ()).unwrap();
+        let usual = builder().spawn(seen, ()).unwrap();
+        assert_eq!(usual.join().unwrap(), [false, false]);
+        // Longer than a packet, and for a child that may open nothing.
+        let long = "long".repeat(30_000);
+        let given = builder().env("GIVEN", &long).env_remove("PATH");
+        let given = given.limit(Resource::OpenFiles, 0).spawn(
+            |()| {
+                (
+                    std::env::var("GIVEN").unwrap().len(),
+                    std::env::var_os("PATH"),
+                )
+            },
+            (),
+        );
+        assert_eq!(given.unwrap().join().unwrap(), (long.len(), None));
+        let none = builder()
+            .env_clear()
+            .spawn(|()| std::env::vars_os().count(), ());
+        assert_eq!(none.unwrap().join().unwrap(), 0);
+    });
+}
+
 fn apart_in_turn(case: fn(())) {
     join(Process::spawn(case, ()).unwrap()).unwrap();
 }

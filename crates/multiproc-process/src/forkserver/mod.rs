@@ -8,8 +8,9 @@
 //!    its report comes back over that.
 //! b. Server, in the hook before `main`: holds on to the lifeline, runs what the image still had to initialise,
 //!    and serves requests until the control socket ends (`serve.rs`).
-//! c. Parent: writes 0 into the shared number, sends a request with the child's end of its link, its folder and
-//!    its streams, and waits for the answer or the server's end, until the start's deadline.
+//! c. Parent: puts the child's environment behind the order, where it is not the one that the server was started with;
+//!    writes 0 into the shared number, sends a request with the child's end of its link, its folder and its streams,
+//!    and waits for the answer or the server's end, until the start's deadline.
 //! d. Server: forks a sibling of itself, hence a child of the parent; the kernel writes its number to the shared
 //!    number before it runs. Answers.
 //! e. Child: gives up what is the server's, leads a group, enters its folder, puts its streams in place, holds
@@ -53,9 +54,9 @@ use crate::error::{Error, Kind, ServerFailure};
 use crate::function::Function;
 use crate::process::{Heard, Said, hear};
 use crate::restrictions::Restrictions;
-use crate::startup::{self, ORDER, Order, Role, Setting};
+use crate::startup::{self, ENVIRONMENT, ORDER, Order, Role, Setting};
 use crate::{executable, registry};
-use protocol::{Answer, Request, Stream};
+use protocol::{Answer, Environment, Request, Stream};
 
 pub(crate) use serve::serve;
 
@@ -78,6 +79,8 @@ struct Preload {
 struct Server {
     /// A forked copy of this process has the memory, and not the child.
     made_by: u32,
+    /// What it was started with.
+    environment: startup::Environment,
     waiter: Waiter,
     control: Socket,
     number: SharedNumber,
@@ -145,7 +148,6 @@ where
         parents_name: String::new(),
         start_method: None,
         executable: None,
-        environment: None,
     };
     let mut bytes = Vec::new();
     encode(&(startup::identity(), order), &mut bytes).map_err(|error| fail(Kind::Encode(error)))?;
@@ -162,8 +164,8 @@ where
     Ok(())
 }
 
-/// Steps c and d, and a where there is no server.
-pub(crate) fn start(setting: &Setting, theirs: Socket) -> Result<Waiter, Error> {
+/// Steps c and d, and a where there is no server. `ours` is the other end of `theirs`.
+pub(crate) fn start(setting: &Setting, ours: &Link, theirs: Socket) -> Result<Waiter, Error> {
     let fail = |kind| Error::new(kind, None);
     let start = |error| fail(Kind::Start(error));
     let server_failed = |failure| fail(Kind::Server(failure));
@@ -175,15 +177,23 @@ pub(crate) fn start(setting: &Setting, theirs: Socket) -> Result<Waiter, Error> 
     let streams = [0, 1, 2].map(|number| Stream::of(&setting.streams[number], number));
     let mut handles = vec![theirs.as_handle(), folder.as_handle()];
     handles.extend(streams.iter().filter_map(Stream::handle));
-    let request = Request::Fork {
-        session: setting.session,
-        streams: streams.each_ref().map(Stream::kind),
-    };
+    let streams = streams.each_ref().map(Stream::kind);
+    let mut environment = Environment::Servers;
     let mut turn =
         Turn::take(setting.deadline).ok_or_else(|| server_failed(ServerFailure::Silent))?;
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let server = turn.server(setting.deadline)?;
+        // Sent once, it stays where the child reads it.
+        if environment == Environment::Servers && server.environment != setting.environment {
+            send_environment(&setting.environment, ours)?;
+            environment = Environment::Sent;
+        }
+        let request = Request::Fork {
+            session: setting.session,
+            environment,
+            streams,
+        };
         match server.ask(&request, &handles, setting.deadline) {
             Ok(Answer::Forked(pid)) => return sys::look_after(pid).map_err(start),
             // It may be held to a limit that this process had when it was started, and has no more.
@@ -214,6 +224,20 @@ pub(crate) fn start(setting: &Setting, theirs: Socket) -> Result<Waiter, Error> 
         }
     }
     Err(last.unwrap_or_else(|| server_failed(ServerFailure::Ended(None))))
+}
+
+fn send_environment(environment: &startup::Environment, link: &Link) -> Result<(), Error> {
+    let fail = |kind| Error::new(kind, None);
+    let mut body = Vec::new();
+    encode(environment, &mut body).map_err(|error| fail(Kind::Encode(error)))?;
+    let frame = Frame {
+        kind: ENVIRONMENT,
+        body: &body,
+        handles: &[],
+    };
+    // There is room for it beside the order: this does not wait.
+    link.send(frame, Deadline::now())
+        .map_err(|error| fail(Kind::Start(error)))
 }
 
 /// At the end of the program.
@@ -355,8 +379,9 @@ impl Server {
         for argument in arguments {
             command.argument(&argument)?;
         }
-        for (name, value) in std::env::vars_os().filter(|(name, _)| name != startup::TRIGGER) {
-            command.variable(&name, &value)?;
+        let environment = startup::own_environment();
+        for (name, value) in &environment {
+            command.variable(name, value)?;
         }
         startup::add_trigger(&mut command, startup::depth() + 1, Role::ForkServer)?;
         command.streams([sys::Stdio::Null, sys::Stdio::Inherit, sys::Stdio::Inherit]);
@@ -364,6 +389,7 @@ impl Server {
         registry::note_exit();
         let server = Server {
             made_by: std::process::id(),
+            environment,
             waiter,
             control,
             number,

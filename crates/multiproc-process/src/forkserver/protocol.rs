@@ -2,7 +2,7 @@
 //!
 //! | message | bytes | handles |
 //! |---|---|---|
-//! | fork | 0, session, kinds of the three streams | the child's end of its link, its folder, streams of kind 2 |
+//! | fork | 0, session, whose environment, kinds of the three streams | the child's end of its link, its folder, streams of kind 1 |
 //! | preload | 1 | the server's end of the link with the order |
 //! | forked | 0 | |
 //! | failed | 1, the error's number in 4 bytes | |
@@ -18,9 +18,19 @@ use multiproc_sys::process::{self as sys, Stdio};
 pub(super) enum Request {
     Fork {
         session: bool,
+        environment: Environment,
         streams: [StreamKind; 3],
     },
     Preload,
+}
+
+/// The environment of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Environment {
+    /// The one that the server was started with.
+    Servers,
+    /// One that is on its link, behind the order.
+    Sent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +42,14 @@ pub(super) enum StreamKind {
 impl Request {
     pub(super) fn bytes(self) -> Vec<u8> {
         match self {
-            Request::Fork { session, streams } => {
+            Request::Fork {
+                session,
+                environment,
+                streams,
+            } => {
+                let sent = environment == Environment::Sent;
                 let kinds = streams.map(|kind| u8::from(kind == StreamKind::Handle));
-                [&[0, u8::from(session)], &kinds[..]].concat()
+                [&[0, u8::from(session), u8::from(sent)], &kinds[..]].concat()
             }
             Request::Preload => vec![1],
         }
@@ -42,7 +57,7 @@ impl Request {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Request> {
         match *bytes {
-            [0, session @ 0..=1, ref kinds @ ..] => {
+            [0, session @ 0..=1, sent @ 0..=1, ref kinds @ ..] => {
                 let kind = |kind: u8| match kind {
                     0 => Some(StreamKind::Null),
                     1 => Some(StreamKind::Handle),
@@ -53,6 +68,11 @@ impl Request {
                 };
                 Some(Request::Fork {
                     session: session == 1,
+                    environment: if sent == 1 {
+                        Environment::Sent
+                    } else {
+                        Environment::Servers
+                    },
                     streams: [kind(input)?, kind(output)?, kind(error)?],
                 })
             }
@@ -139,10 +159,12 @@ mod tests {
             Request::Preload,
             Request::Fork {
                 session: false,
+                environment: Environment::Sent,
                 streams: [Null, Handle, Handle],
             },
             Request::Fork {
                 session: true,
+                environment: Environment::Servers,
                 streams: [Handle, Null, Null],
             },
         ];
@@ -154,9 +176,10 @@ mod tests {
             &[2],
             &[1, 0],
             &[0],
-            &[0, 0, 0, 0],
-            &[0, 2, 0, 0, 0],
-            &[0, 0, 0, 0, 3],
+            &[0, 0, 0, 0, 0],
+            &[0, 2, 0, 0, 0, 0],
+            &[0, 0, 2, 0, 0, 0],
+            &[0, 0, 0, 0, 0, 3],
         ] {
             assert_eq!(Request::from_bytes(bytes), None, "{bytes:?}");
         }

@@ -4,13 +4,13 @@ use std::io;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
-use multiproc_sys::hook::{Start, Title};
+use multiproc_sys::hook::{self, Start, Title};
 use multiproc_sys::process::{self as sys, Fork, SharedNumber, Sibling, Stdio};
 use multiproc_sys::socket::{Received, Socket};
 use multiproc_sys::{lifeline, signal};
 use multiproc_wire::Link;
 
-use super::protocol::{FORKED, Request, StreamKind, failed};
+use super::protocol::{Environment, FORKED, Request, StreamKind, failed};
 use crate::startup::{self, Place};
 use crate::{child, registry};
 
@@ -24,6 +24,10 @@ struct Server {
     held: BorrowedHandle<'static>,
     number: SharedNumber,
     title: Option<Title>,
+    /// What this process was started with, …
+    environment: startup::Environment,
+    /// … and whether that is still its own, and so each child's.
+    kept: bool,
 }
 
 /// Step b: never returns, but as a child that was forked here and has ended its task.
@@ -58,14 +62,15 @@ impl Server {
             held,
             number: SharedNumber::open(&memory)?,
             title,
+            environment: startup::own_environment(),
+            kept: true,
         })
     }
 
     fn run(mut self) -> ! {
         // The identity is computed once, for all children.
         startup::identity();
-        let mut sibling = Sibling::new();
-        sys::flush_streams();
+        let mut sibling = self.prepare();
         let mut bytes = Vec::new();
         loop {
             let handles = match self.control.receive(&mut bytes, Deadline::NEVER) {
@@ -75,21 +80,32 @@ impl Server {
                 _ => child::end(0),
             };
             match Request::from_bytes(&bytes) {
-                Some(Request::Fork { session, streams }) => {
+                Some(Request::Fork {
+                    session,
+                    environment,
+                    streams,
+                }) => {
                     match &sibling {
-                        Ok(sibling) => self = self.fork(sibling, session, streams, handles),
+                        Ok(sibling) => {
+                            self = self.fork(sibling, session, environment, streams, handles);
+                        }
                         Err(error) => self.answer(&failed(error)),
                     };
                 }
                 Some(Request::Preload) => {
                     preload(handles);
-                    // Whether it has left threads behind.
-                    sibling = Sibling::new();
-                    sys::flush_streams();
+                    sibling = self.prepare();
                 }
                 None => self.answer(&failed(&io::Error::other("it got a request that is none"))),
             }
         }
+    }
+
+    /// After code of others has run here: whether that has left threads behind or changed the environment.
+    fn prepare(&mut self) -> io::Result<Sibling> {
+        self.kept = self.environment == startup::own_environment();
+        sys::flush_streams();
+        Sibling::new()
     }
 
     /// Steps d and e; returns in the server only.
@@ -97,6 +113,7 @@ impl Server {
         self,
         sibling: &Sibling,
         session: bool,
+        environment: Environment,
         streams: [StreamKind; 3],
         handles: Vec<OwnedHandle>,
     ) -> Server {
@@ -134,12 +151,18 @@ impl Server {
                 self.answer(&failed(&error));
                 self
             }
-            Ok(Fork::Child) => self.become_child(place, life, link),
+            Ok(Fork::Child) => self.become_child(place, environment, life, link),
         }
     }
 
     /// Step e.
-    fn become_child(self, place: Place, life: OwnedHandle, link: OwnedHandle) -> ! {
+    fn become_child(
+        self,
+        place: Place,
+        environment: Environment,
+        life: OwnedHandle,
+        link: OwnedHandle,
+    ) -> ! {
         let Server {
             parent,
             control,
@@ -147,6 +170,8 @@ impl Server {
             held,
             number,
             title,
+            environment: servers,
+            kept,
         } = self;
         // The server's, and not to be kept open or written to from here.
         drop((control, number, parents_life));
@@ -156,7 +181,17 @@ impl Server {
         // started are the server's children, and its pipe is let go of.
         unsafe { lifeline::after_fork() };
         registry::after_fork(registry::children());
-        let (link, task) = startup::begin_forked(link.into(), life, parent, place);
+        let enter = |link: &Link| {
+            let wanted = match environment {
+                Environment::Sent => child::receive_environment(link)?,
+                Environment::Servers if kept => return Ok(()),
+                Environment::Servers => servers,
+            };
+            // SAFETY: in the child, of which this thread is the only one.
+            unsafe { hook::replace_environment(&wanted) };
+            Ok(())
+        };
+        let (link, task) = startup::begin_forked(link.into(), life, parent, place, enter);
         if let Some(title) = title {
             // SAFETY: the parent gives the server no argument but its name; no other thread runs here.
             unsafe { title.show(task.order.name.as_bytes()) };
