@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::{ptr, slice};
 
 /// The kind of memory in which an address must lie.
@@ -137,8 +138,34 @@ const NT_GNU_BUILD_ID: u32 = 3;
 const DT_INIT_ARRAY: usize = 25;
 const DT_INIT_ARRAYSZ: usize = 27;
 
-/// The first answer that `visit` gives for a loaded image.
-fn find<R>(visit: impl FnMut(&Image<'_>) -> Option<R>) -> Option<R> {
+/// The first answer that `visit` gives for a loaded image, of which the main one comes first.
+fn find<R>(mut visit: impl FnMut(&Image<'_>) -> Option<R>) -> Option<R> {
+    match main_image().and_then(&mut visit) {
+        None => search(visit),
+        found => found,
+    }
+}
+
+/// The main image, which is loaded for good, so that the loader need not be asked for it twice.
+fn main_image() -> Option<&'static Image<'static>> {
+    static MAIN: OnceLock<Option<Image<'static>>> = OnceLock::new();
+    let found = MAIN.get_or_init(|| {
+        search(|image| {
+            let headers = image.is_main().then_some(image.headers)?;
+            // SAFETY: part of an image that stays where it is for the life of the process, and nobody writes it.
+            let headers = unsafe { slice::from_raw_parts(headers.as_ptr(), headers.len()) };
+            Some(Image {
+                base: image.base,
+                name: c"",
+                headers,
+            })
+        })
+    });
+    found.as_ref()
+}
+
+/// The first answer that `visit` gives for an image that the loader tells of.
+fn search<R>(visit: impl FnMut(&Image<'_>) -> Option<R>) -> Option<R> {
     struct Search<F, R> {
         visit: F,
         found: Option<R>,
