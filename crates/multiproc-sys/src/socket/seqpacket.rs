@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 use std::time::Duration;
 
 use crate::clock::Deadline;
@@ -123,6 +124,9 @@ impl Socket {
     /// Waits for one message until the deadline and puts its bytes into `buffer`, in place of what is
     /// there. One that has begun to come is waited for to its end, past the deadline: it is at hand.
     ///
+    /// Nobody else receives meanwhile. A buffer that has room for every message spares a system call; one that has
+    /// not gets as much as there is to come, since memory that was never touched costs more than the question.
+    ///
     /// # Errors
     /// `InvalidData` for a message that no [`send`](Self::send) makes or whose handles did not all
     /// arrive, and what `recvmsg` answers. Handles that did arrive are closed.
@@ -137,7 +141,12 @@ impl Socket {
         patience: Duration,
     ) -> io::Result<Received> {
         buffer.clear();
-        buffer.reserve(COUNT + MAX_BYTES);
+        if buffer.capacity() < COUNT + MAX_BYTES {
+            let Some(length) = self.next_length(deadline)? else {
+                return Ok(Received::TimedOut);
+            };
+            buffer.reserve(length.min(COUNT + MAX_BYTES));
+        }
         let mut handles = Vec::new();
         let room = buffer.spare_capacity_mut();
         let Some(length) = self.receive_packet(room, &mut handles, deadline)? else {
@@ -218,6 +227,15 @@ impl Socket {
         }
     }
 
+    /// The length of the packet that comes next, which stays; 0 at the end; `None` at the deadline.
+    fn next_length(&self, deadline: Deadline) -> io::Result<Option<usize>> {
+        const LOOK: libc::c_int = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+        self.when_ready(deadline, || {
+            // SAFETY: no byte is written, and a null buffer is allowed then.
+            unsafe { libc::recv(self.0.as_raw_fd(), ptr::null_mut(), 0, LOOK) }
+        })
+    }
+
     /// The length of the packet, 0 at the end; `None` at the deadline.
     pub(super) fn receive_packet(
         &self,
@@ -230,29 +248,43 @@ impl Socket {
             iov_base: buffer.as_mut_ptr().cast(),
             iov_len: buffer.len(),
         };
-        loop {
-            // SAFETY: a plain C structure of which all zeroes is a value.
-            let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-            header.msg_iov = &raw mut part;
-            header.msg_iovlen = 1;
-            control.offer(&mut header);
-            // SAFETY: `header` describes the live `buffer` and `control`, both writable.
-            let received = unsafe {
+        // SAFETY: a plain C structure of which all zeroes is a value.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        control.offer(&mut header);
+        let received = self.when_ready(deadline, || {
+            // SAFETY: `header` describes the live `buffer` and `control`, both writable; a call that fails leaves it
+            // as it was.
+            unsafe {
                 libc::recvmsg(
                     self.0.as_raw_fd(),
                     &raw mut header,
                     libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
                 )
-            };
-            if let Ok(length) = usize::try_from(received) {
-                control.take(&header, handles);
-                if header.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "a message lost some of its handles or bytes on arrival: \
-                         too many open files, or a sender that keeps no limit",
-                    ));
-                }
+            }
+        })?;
+        if received.is_some() {
+            control.take(&header, handles);
+            if header.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a message lost some of its handles or bytes on arrival: \
+                     too many open files, or a sender that keeps no limit",
+                ));
+            }
+        }
+        Ok(received)
+    }
+
+    /// What `receive` gives once there is something; `None` at the deadline.
+    fn when_ready(
+        &self,
+        deadline: Deadline,
+        mut receive: impl FnMut() -> isize,
+    ) -> io::Result<Option<usize>> {
+        loop {
+            if let Ok(length) = usize::try_from(receive()) {
                 return Ok(Some(length));
             }
             let error = io::Error::last_os_error();
