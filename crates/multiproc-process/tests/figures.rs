@@ -61,16 +61,21 @@ fn start_and_join(method: StartMethod) {
     child.unwrap().join().unwrap();
 }
 
-fn oracle() -> Oracle {
-    Oracle::after(|| {
+/// One test: two at once would measure each other.
+#[test]
+fn starts_beside_what_they_cannot_cost_less_than() {
+    let oracle = Oracle::after(|| {
         start_and_join(StartMethod::Spawn);
         start_and_join(StartMethod::ForkServer);
-    })
+    });
+    a_start_beside_a_command_of_the_same_program();
+    // In a process as small as the server, and with one thread: what a fork costs is what there is to copy.
+    let apart = Process::spawn(|()| a_start_by_the_fork_server_beside_a_fork(), ());
+    apart.unwrap().join().unwrap();
+    oracle.finish();
 }
 
-#[test]
 fn a_start_beside_a_command_of_the_same_program() {
-    let oracle = oracle();
     let program = std::env::current_exe().unwrap();
     beside(
         ["Spawn, start and join", "Command of the same program"],
@@ -81,29 +86,21 @@ fn a_start_beside_a_command_of_the_same_program() {
             assert!(command.status().unwrap().success());
         },
     );
-    oracle.finish();
 }
 
-#[test]
 fn a_start_by_the_fork_server_beside_a_fork() {
-    let oracle = oracle();
-    // In a process as small as the server, and with one thread: what a fork costs is what there is to copy.
-    let measure = |()| {
-        beside(
-            ["ForkServer, start and join", "fork, _exit and waitpid"],
-            || start_and_join(StartMethod::ForkServer),
-            || {
-                // SAFETY: the copy does nothing but end.
-                let copy = unsafe { libc::fork() };
-                if copy == 0 {
-                    // SAFETY: takes no pointer.
-                    unsafe { libc::_exit(0) };
-                }
-                // SAFETY: a null status is allowed.
-                unsafe { libc::waitpid(copy, std::ptr::null_mut(), 0) };
-            },
-        );
-    };
-    Process::spawn(measure, ()).unwrap().join().unwrap();
-    oracle.finish();
+    beside(
+        ["ForkServer, start and join", "fork, _exit and waitpid"],
+        || start_and_join(StartMethod::ForkServer),
+        || {
+            // SAFETY: the copy does nothing but end.
+            let copy = unsafe { libc::fork() };
+            if copy == 0 {
+                // SAFETY: takes no pointer.
+                unsafe { libc::_exit(0) };
+            }
+            // SAFETY: a null status is allowed.
+            unsafe { libc::waitpid(copy, std::ptr::null_mut(), 0) };
+        },
+    );
 }
