@@ -16,7 +16,7 @@ impl Driver {
             // Acquire: pairs with Release in `attract_attention`.
             let attention = self.attention.load(Ordering::Acquire);
             let mut core = self.lock();
-            let done = core.pump(self);
+            let done = core.pump_all(self);
             if core.is_gone() {
                 self.changed.notify_all();
                 drop(self.alert(core));

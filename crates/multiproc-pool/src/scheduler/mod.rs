@@ -216,10 +216,15 @@ impl<M: Copy> Scheduler<M> {
         !self.queue.is_empty()
     }
 
-    /// Whether there is nothing to send, and no worker has anything.
-    pub(crate) fn is_idle(&self) -> bool {
-        let idle = |worker: &Worker<M>| worker.has.is_empty();
-        self.queue.is_empty() && self.owned == 0 && self.workers.iter().all(idle)
+    /// Whether some task waits to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.owned > 0 || self.has_queued()
+    }
+
+    /// Whether that worker could be sent tasks and has none.
+    pub(crate) fn is_at_rest(&self, worker: usize) -> bool {
+        let worker = &self.workers[worker];
+        worker.ready && worker.has.is_empty()
     }
 
     /// A worker can be sent tasks.

@@ -68,10 +68,13 @@ impl Core {
 
     /// Tells every worker that there will be no more tasks, and closes the seats that have none.
     pub(super) fn dismiss(&mut self) {
-        for seat in &mut self.seats {
-            match seat {
-                Seat::Taken(worker) => worker.dismiss(),
-                Seat::Vacant(_) | Seat::Dormant => *seat = Seat::Closed,
+        for (seat, place) in self.seats.iter_mut().enumerate() {
+            match place {
+                Seat::Taken(worker) => {
+                    worker.dismiss();
+                    self.restless.insert(seat);
+                }
+                Seat::Vacant(_) | Seat::Dormant => *place = Seat::Closed,
                 Seat::Starting | Seat::Closed => {}
             }
         }

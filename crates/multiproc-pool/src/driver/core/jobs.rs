@@ -93,9 +93,11 @@ impl Core {
         let (_, job) = self.jobs[id.index()].take()?;
         self.tally.add(&job);
         if let Some(state) = &job.state {
-            for place in &mut self.seats {
-                if let Seat::Taken(worker) = place {
-                    worker.forget(state.key);
+            for (seat, place) in self.seats.iter_mut().enumerate() {
+                if let Seat::Taken(worker) = place
+                    && worker.forget(state.key)
+                {
+                    self.restless.insert(seat);
                 }
             }
         }

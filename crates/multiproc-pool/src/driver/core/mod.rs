@@ -5,6 +5,7 @@
 //! - [`hearing`]: results in
 //! - [`deaths`]: what a worker's death means for its tasks
 //! - [`seats`]: who is started when
+//! - [`restless`]: who is to be looked at
 //! - [`cancelling`], [`limits`]: tasks that are ended
 //! - [`ending`]: the end of the pool
 //! - [`seeing`]: what is told of all that
@@ -15,6 +16,7 @@ mod ending;
 mod hearing;
 mod jobs;
 mod limits;
+mod restless;
 mod seats;
 mod seeing;
 mod sending;
@@ -28,13 +30,14 @@ use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Handoff, encode};
 
 use super::Driver;
-use super::worker::{Corpse, Mark, Worker};
+use super::worker::{Corpse, Mark};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::scheduler::{JobId, Scheduler, TaskId};
 use crate::settings::Settings;
 use crate::view::recorder::{Looks, Recorder};
 pub(super) use jobs::Call;
+use restless::Restless;
 use seats::Seat;
 use seeing::Tally;
 
@@ -56,6 +59,9 @@ pub(crate) struct Core {
     scheduler: Scheduler<Mark>,
     jobs: Vec<Option<(JobId, Job)>>,
     seats: Vec<Seat>,
+    /// Those whose workers have something to do or to say, or are to be told something. Of the others nothing is expected
+    /// but their death, to which the pool's own thread sees.
+    restless: Restless,
     /// Workers that are dead or dying, until they are reaped.
     corpses: Vec<Corpse>,
     functions: Vec<Vec<u8>>,
@@ -110,6 +116,7 @@ impl Core {
             seats: (0..workers)
                 .map(|_| Core::empty(settings.on_demand))
                 .collect(),
+            restless: Restless::default(),
             corpses: Vec::new(),
             functions: Vec::new(),
             phase: Phase::Open,
@@ -179,7 +186,9 @@ impl Core {
     /// Moves everything that can be moved: results in, deaths seen to, tasks out. Says whether a job was
     /// done by it.
     pub(super) fn pump(&mut self, driver: &Driver) -> bool {
-        for seat in 0..self.seats.len() {
+        let mut from = 0;
+        while let Some(seat) = self.restless.next_from(from) {
+            from = seat + 1;
             self.hear(seat);
             if let Seat::Taken(worker) = &mut self.seats[seat]
                 && worker.ready_by().has_passed()
@@ -202,11 +211,7 @@ impl Core {
         if finished || self.settings.threads && !self.goes_on() {
             self.dismiss();
         }
-        for seat in &mut self.seats {
-            if let Seat::Taken(worker) = seat {
-                worker.publish();
-            }
-        }
+        self.settle_down();
         if self.summon() {
             driver.attract_attention();
         }
@@ -216,15 +221,40 @@ impl Core {
         std::mem::take(&mut self.concluded)
     }
 
+    /// As [`pump`](Self::pump), of all workers, the dead among them.
+    pub(super) fn pump_all(&mut self, driver: &Driver) -> bool {
+        for (seat, place) in self.seats.iter().enumerate() {
+            if matches!(place, Seat::Taken(_)) {
+                self.restless.insert(seat);
+            }
+        }
+        self.pump(driver)
+    }
+
+    /// Shows workers what was pushed, and finds out who is at rest.
+    fn settle_down(&mut self) {
+        let mut from = 0;
+        while let Some(seat) = self.restless.next_from(from) {
+            from = seat + 1;
+            let at_rest = match &mut self.seats[seat] {
+                Seat::Taken(worker) => {
+                    worker.publish();
+                    // By itself a worker says only that it takes too much memory.
+                    let says_nothing = self.settings.max_memory.is_none();
+                    says_nothing && worker.is_at_rest() && self.scheduler.is_at_rest(seat)
+                }
+                _ => true,
+            };
+            if at_rest {
+                self.restless.remove(seat);
+            }
+        }
+    }
+
     /// Whether the pool's own thread is to hear of workers that have nothing, while nobody drives: not where there is nothing
     /// to be done, which spares a wake-up after each call.
     pub(super) fn wants_watching(&self) -> bool {
-        let owes = |worker: &Worker| !worker.is_ready() || worker.is_to_be_told();
-        !self.scheduler.is_idle()
-            || self.phase != Phase::Open
-            // A worker says by itself that it takes too much.
-            || self.settings.max_memory.is_some()
-            || self.workers().any(owes)
+        !self.restless.is_empty() || self.scheduler.has_unsent() || self.phase != Phase::Open
     }
 
     /// Looks for something to move for as long as that has paid off lately. Whether there is.
@@ -237,7 +267,9 @@ impl Core {
 
     /// Whether there may be something for the pump to move. Looks without taking anything.
     pub(super) fn has_news(&self) -> bool {
-        self.workers()
-            .any(|worker| worker.has_news() || worker.is_dead())
+        self.restless.iter().any(|seat| match &self.seats[seat] {
+            Seat::Taken(worker) => worker.has_news() || worker.is_dead(),
+            _ => false,
+        })
     }
 }

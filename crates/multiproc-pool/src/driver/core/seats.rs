@@ -61,6 +61,7 @@ impl Core {
                     worker.enter(recorder, seat, self.seats.len());
                 }
                 self.seats[seat] = Seat::Taken(Box::new(worker));
+                self.restless.insert(seat);
                 self.fit();
             }
             Err(_) if ended => self.seats[seat] = Seat::Closed,
@@ -153,6 +154,7 @@ impl Core {
     pub(super) fn retire(&mut self, seat: usize, why: Retired) {
         if let Seat::Taken(worker) = &mut self.seats[seat] {
             worker.retire(why);
+            self.restless.insert(seat);
             self.scheduler.suspend(seat);
             self.recall(seat, 0);
         }
@@ -160,8 +162,8 @@ impl Core {
 
     /// Tells those to end that are to and have nothing left.
     pub(super) fn dismiss_retired(&mut self) {
-        for (seat, place) in self.seats.iter_mut().enumerate() {
-            if let Seat::Taken(worker) = place
+        for seat in self.restless.iter() {
+            if let Seat::Taken(worker) = &mut self.seats[seat]
                 && worker.is_retired()
                 && self.scheduler.count(seat) == 0
             {

@@ -13,8 +13,8 @@ impl Core {
         if !self.goes_on() && !self.settings.threads {
             return;
         }
-        for (seat, place) in self.seats.iter_mut().enumerate() {
-            if let Seat::Taken(worker) = place
+        for seat in self.restless.iter() {
+            if let Seat::Taken(worker) = &mut self.seats[seat]
                 && worker.push_rest().is_err()
             {
                 self.scheduler.full(seat);
@@ -55,6 +55,7 @@ impl Core {
                 None => self.scheduler.run(seat, task),
                 Some(_) => 1,
             };
+            self.restless.insert(seat);
             match worker.push(job.function, function, job.state.as_ref(), &payload) {
                 Push::Sent(mark) => {
                     self.scheduler.sent(seat, task, mark);
@@ -93,7 +94,9 @@ impl Core {
         if !self.scheduler.has_idle() {
             return;
         }
-        for seat in 0..self.seats.len() {
+        let mut from = 0;
+        while let Some(seat) = self.restless.next_from(from) {
+            from = seat + 1;
             let Seat::Taken(worker) = &mut self.seats[seat] else {
                 continue;
             };
@@ -120,8 +123,8 @@ impl Core {
         if !self.scheduler.has_idle() {
             return next;
         }
-        for (seat, place) in self.seats.iter_mut().enumerate() {
-            if let Seat::Taken(worker) = place
+        for seat in self.restless.iter() {
+            if let Seat::Taken(worker) = &mut self.seats[seat]
                 && let Some(oldest) = self.scheduler.oldest(seat)
             {
                 next = next.or(worker.look_at(oldest.mark));
@@ -146,8 +149,8 @@ impl Core {
     /// Before a sleep: workers that make room are to ring. False where there is room already.
     pub(in crate::driver) fn park(&mut self) -> bool {
         let mut asleep = true;
-        for seat in &mut self.seats {
-            if let Seat::Taken(worker) = seat {
+        for seat in self.restless.iter() {
+            if let Seat::Taken(worker) = &mut self.seats[seat] {
                 asleep &= worker.park();
             }
         }

@@ -234,18 +234,21 @@ impl Worker {
         }
     }
 
-    /// What tasks had in common is not needed any more.
-    pub(in crate::driver) fn forget(&mut self, key: u32) {
-        if let Some(place) = self.states.iter().position(|known| *known == key) {
-            self.states.swap_remove(place);
-            self.forgotten.push(key);
-            self.publish();
-        }
+    /// What tasks had in common is not needed any more. Whether the worker is still to be told.
+    pub(in crate::driver) fn forget(&mut self, key: u32) -> bool {
+        let Some(place) = self.states.iter().position(|known| *known == key) else {
+            return false;
+        };
+        self.states.swap_remove(place);
+        self.forgotten.push(key);
+        self.publish();
+        !self.forgotten.is_empty()
     }
 
-    /// Whether it is to be told something for which there was no room.
-    pub(in crate::driver) fn is_to_be_told(&self) -> bool {
-        self.discard.is_some() || !self.forgotten.is_empty()
+    /// Whether nothing is to be told to it, and nothing is expected of it but answers.
+    pub(in crate::driver) fn is_at_rest(&self) -> bool {
+        let told = self.discard.is_none() && self.forgotten.is_empty() && self.partial.is_none();
+        self.ready && told && !self.is_leaving()
     }
 
     /// Takes a task back; false where the worker has started it.
