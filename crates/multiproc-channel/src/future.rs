@@ -133,7 +133,7 @@ fn enter(source: &dyn Source, context: &Context<'_>) -> io::Result<Entry> {
         Watch::Owned(handle) => handle,
         Watch::Handle(handle) => handle.try_clone_to_owned()?,
         // A transport that can only be looked at: at the next turn of the executor.
-        Watch::Until(_) | Watch::Look => {
+        Watch::Until(_) | Watch::Word(..) | Watch::Look => {
             let (always, _) = multiproc_sys::socket::Socket::pair()?;
             always.as_handle().try_clone_to_owned()?
         }

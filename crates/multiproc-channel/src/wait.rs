@@ -1,9 +1,13 @@
 //! Waiting on many things at once.
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use multiproc_sync::Deadline;
+use multiproc_sync::primitive::{Woken, futex};
+use multiproc_sys::flag::Flag;
 use multiproc_sys::handle::{AsHandle, BorrowedHandle};
 use multiproc_sys::wait::{Source, Watch, ready};
 
@@ -15,6 +19,9 @@ use crate::transport::Inlet;
 
 /// Between two looks at what nothing tells of.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// As many words are slept on; beyond that all are looked at.
+const WORDS: usize = 100;
 
 /// However well it is told, everything is looked at after this long: whoever is to tell may be killed before.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -39,6 +46,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// assert_eq!(wait(&[&receiver, &queue], None)?, [0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Whoever waits sleeps until one of them is told, or a second has passed, and then looks again. Events and handles
+/// together take a second thread while they are waited for.
 ///
 /// # Errors
 /// Too many open files; no memory.
@@ -88,19 +98,65 @@ fn sleep<'a>(
         watched.0.push(*source);
     }
     let mut handles: Vec<BorrowedHandle<'_>> = Vec::with_capacity(watches.len());
+    let mut words: Vec<(&AtomicU32, u32)> = Vec::new();
     for watch in &watches {
         match watch {
             Watch::Handle(handle) => handles.push(*handle),
             Watch::Owned(handle) => handles.push(handle.as_handle()),
             Watch::Until(moment) => until = until.or(*moment),
-            Watch::Look => until = until.or(Deadline::after(LOOK)),
+            Watch::Word(word, seen) if words.len() < WORDS => words.push((*word, *seen)),
+            Watch::Word(..) | Watch::Look => until = until.or(Deadline::after(LOOK)),
         }
     }
     // What came before it was watched is not told.
-    if !sources.iter().any(|source| source.is_ready()) {
-        ready(&handles, until)?;
+    if sources.iter().any(|source| source.is_ready()) {
+        return Ok(());
     }
-    Ok(())
+    match (handles.is_empty(), words.is_empty()) {
+        (_, true) => ready(&handles, until).map(drop),
+        (true, false) => {
+            // Whatever it was, it is looked for.
+            let _woken: Woken = futex::wait_any(&words, until);
+            Ok(())
+        }
+        (false, false) => sleep_on_both(&handles, &words, until),
+    }
+}
+
+/// Sleeps on handles, and has another thread sleep on the words: there is no call that does both.
+fn sleep_on_both(
+    handles: &[BorrowedHandle<'_>],
+    words: &[(&AtomicU32, u32)],
+    until: Deadline,
+) -> io::Result<()> {
+    let (flag, over) = (Flag::new()?, AtomicU32::new(0));
+    let changed = |words: &[(&AtomicU32, u32)]| {
+        // Relaxed: who finds that one has changed goes on to look, which acquires.
+        let mut words = words.iter();
+        words.any(|(word, seen)| word.load(Ordering::Relaxed) != *seen)
+    };
+    let watch = || {
+        let all = [words, &[(&over, 0)]].concat();
+        while !changed(&all) && futex::wait_any(&all, until) != Woken::TimedOut {}
+        if changed(words) {
+            // Nothing can be wrong with a flag of one's own.
+            let _raised: io::Result<()> = flag.raise();
+        }
+    };
+    thread::scope(|scope| {
+        let watching = thread::Builder::new()
+            .name("multiproc-wait".into())
+            .spawn_scoped(scope, watch);
+        // Where there are as many threads as there can be, the words are looked at.
+        let until = match watching {
+            Ok(_) => until,
+            Err(_) => until.or(Deadline::after(LOOK)),
+        };
+        let slept = ready(&[handles, &[flag.as_handle()]].concat(), until);
+        over.store(1, Ordering::Relaxed);
+        futex::wake(&over, 1);
+        slept.map(drop)
+    })
 }
 
 impl<T> Source for Receiver<T> {

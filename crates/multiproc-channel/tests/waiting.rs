@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use multiproc_channel::{
-    Deadline, Queue, Readable, Receiver, RecvError, Sender, channel, duplex, wait,
+    Deadline, Queue, Readable, Receiver, RecvError, Sender, Source, channel, duplex, wait,
 };
 use multiproc_process::Process;
 use multiproc_shm::Event;
@@ -17,6 +17,15 @@ use multiproc_testkit::{Oracle, forever, linger, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(3);
+
+/// Begins when what a process opens once for its life is open.
+fn oracle() -> Oracle {
+    Oracle::after(|| {
+        let child = Process::spawn(|()| (), ()).unwrap();
+        child.on_end(|| ()).unwrap();
+        child.join().unwrap();
+    })
+}
 
 #[test]
 fn nothing_is_ready_until_the_timeout() {
@@ -26,6 +35,58 @@ fn nothing_is_ready_until_the_timeout() {
     assert!(wait(&[&receiver, &queue], Some(SOON)).unwrap().is_empty());
     assert!(begin.elapsed() >= SOON);
     assert!(wait(&[], Some(SOON)).unwrap().is_empty());
+}
+
+/// A wait that has nothing to do wakes up for nothing but the look at everything, once a second.
+#[test]
+fn a_wait_for_an_event_sleeps() {
+    let oracle = oracle();
+    let wakes = |with_a_channel: bool| {
+        let (event, channel) = (Event::new().unwrap(), channel::<u8>().unwrap());
+        let waiting = thread::spawn({
+            let event = event.clone();
+            move || {
+                let (_sender, receiver) = channel;
+                let all: [&dyn Source; 2] = [&event, &receiver];
+                wait(&all[..1 + usize::from(with_a_channel)], None).unwrap()
+            }
+        });
+        linger(Duration::from_millis(50));
+        let before = sleeps_of_others();
+        linger(Duration::from_millis(300));
+        let after = sleeps_of_others();
+        event.set();
+        assert_eq!(waiting.join().unwrap(), [0]);
+        after - before
+    };
+    within(LIMIT, move || {
+        for with_a_channel in [false, true] {
+            // In a process of its own, where no other test's threads are.
+            let child = Process::spawn(wakes, with_a_channel).unwrap();
+            let wakes = child.join().unwrap();
+            assert!(wakes <= 4, "{wakes} wake-ups in 300 ms");
+        }
+    });
+    oracle.finish();
+}
+
+/// How often the other threads of this process have gone to sleep so far.
+fn sleeps_of_others() -> u64 {
+    let own = std::fs::read_link("/proc/thread-self").unwrap();
+    let switches = |task: std::fs::DirEntry| {
+        if own.ends_with(task.file_name()) {
+            return 0;
+        }
+        let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let mut counts = status
+            .lines()
+            .filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        counts
+            .next()
+            .map_or(0, |count| count.trim().parse().unwrap())
+    };
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.map(|task| switches(task.unwrap())).sum()
 }
 
 #[test]
@@ -91,11 +152,7 @@ fn what_is_ready_is_told_all_at_once_and_again() {
 
 #[test]
 fn ends_of_processes_and_of_their_channels_are_waited_for_together() {
-    let oracle = Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    });
+    let oracle = oracle();
     let stay = |sender: Sender<u8>| {
         sender.send(1).unwrap();
         forever()

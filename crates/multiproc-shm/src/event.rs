@@ -105,7 +105,12 @@ impl Source for Event {
     }
 
     fn watch(&self) -> io::Result<Watch<'_>> {
-        Ok(Watch::Look)
+        let (word, seen) = self.0.watch();
+        Ok(Watch::Word(word, seen))
+    }
+
+    fn unwatch(&self) {
+        self.0.unwatch();
     }
 }
 

@@ -148,6 +148,22 @@ impl Alarm {
         woken
     }
 
+    /// Says that the caller, or somebody on its behalf, will sleep on the word that this gives while it holds what
+    /// stands beside it, until [`unwatch`](Self::unwatch): for sleeps on other things besides, which no
+    /// [`sleep`](Self::sleep) can be on.
+    ///
+    /// Of a change whose maker dies at once such a sleeper may not be told. In exchange it owes the others nothing.
+    pub(crate) fn watch(&self) -> (&AtomicU32, u32) {
+        self.note(ASLEEP).fetch_add(1, Relaxed);
+        fence(SeqCst);
+        (self.note(STATE), self.now())
+    }
+
+    /// The sleep on what [`watch`](Self::watch) gave is over.
+    pub(crate) fn unwatch(&self) {
+        self.note(ASLEEP).fetch_sub(1, Relaxed);
+    }
+
     /// Has all who sleep look again.
     pub(crate) fn rouse(&self) {
         futex::wake(self.note(STATE), u32::MAX);

@@ -30,7 +30,7 @@
 //! and a process that is killed while it sets one leaves all others hanging.
 
 use crate::alarm::Alarm;
-use crate::primitive::{Deadline, Woken};
+use crate::primitive::{AtomicU32, Deadline, Woken};
 
 /// An event in memory that processes share; all zeroes is one that is not set.
 #[repr(C)]
@@ -62,6 +62,18 @@ impl EventWord {
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.alarm.now() & 1 != 0
+    }
+
+    /// What to sleep on, and what it must hold, until the event is set, for who sleeps on other things besides; until
+    /// [`unwatch`](Self::unwatch). Whether it is set is to be asked after this. A set by a process that is killed at
+    /// once may not be told.
+    pub fn watch(&self) -> (&AtomicU32, u32) {
+        self.alarm.watch()
+    }
+
+    /// The sleep on what [`watch`](Self::watch) gave is over.
+    pub fn unwatch(&self) {
+        self.alarm.unwatch();
     }
 
     /// Waits until the event is set, or the deadline. Says whether it is, or was meanwhile.

@@ -4,6 +4,7 @@
 //! need not know who waits.
 
 use std::io;
+use std::sync::atomic::AtomicU32;
 
 use crate::clock::Deadline;
 use crate::handle::{AsHandle, BorrowedHandle, Interest, OwnedHandle, poll};
@@ -33,6 +34,8 @@ pub enum Watch<'a> {
     Owned(OwnedHandle),
     /// Until a moment.
     Until(Deadline),
+    /// Until this word, shared by processes or not, holds something else. Who changes it wakes those who sleep on it.
+    Word(&'a AtomicU32, u32),
     /// Nothing tells of it: it is to be looked at every now and then.
     Look,
 }
