@@ -1,11 +1,11 @@
 //! Parents that are killed take their children with them, whatever those are doing.
 #![allow(clippy::print_stdout, reason = "what children tell, and the figures")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
 
 use multiproc_process::{Process, StartMethod};
-use multiproc_testkit::{Oracle, Percentiles, alive, descendants, eventually, forever};
+use multiproc_testkit::{Oracle, Percentiles, alive, descendants, eventually, forever, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 40;
@@ -162,13 +162,15 @@ fn nothing_outlives_a_parent_that_is_killed_at_any_moment() {
         std::env::var("MULTIPROC_PARENT_KILLS").map_or(60, |rounds| rounds.parse().unwrap());
     let before = alive_below(0);
     let mut gone = Percentiles::new("parent killed at a random moment to nothing left");
+    let mut gone_when = MOMENTS.map(|moment| Percentiles::new(format!("of these, {moment}")));
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for round in 0..rounds {
         let moment = usize::try_from(round).unwrap() % MOMENTS.len();
         let (input, output) = std::io::pipe().unwrap();
         let parent = Process::builder().stdout(output).spawn(at, moment).unwrap();
         let mut line = String::new();
-        BufReader::new(input).read_line(&mut line).unwrap();
+        let mut input = BufReader::new(input);
+        input.read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "{} is told of", MOMENTS[moment]);
         // Up to 4 ms later.
         random = random
@@ -181,16 +183,25 @@ fn nothing_outlives_a_parent_that_is_killed_at_any_moment() {
         }
         let killed = Instant::now();
         multiproc_testkit::kill(parent.pid(), libc::SIGKILL).unwrap();
+        // All of them write there, and the last to end is its end. To look for them would take the time that they need.
+        let took = within(LIMIT, move || {
+            input.read_to_end(&mut Vec::new()).unwrap();
+            killed.elapsed()
+        });
+        gone.add(took);
+        gone_when[moment].add(took);
         eventually(LIMIT, MOMENTS[moment], || {
             alive_below(parent.pid()) == before
         });
-        gone.add(killed.elapsed());
         // What it returned stands, if it has.
         let _returned = parent.join();
         let status = parent.exit_status().unwrap().unwrap();
         assert_eq!(status.signal(), Some(libc::SIGKILL), "{}", MOMENTS[moment]);
     }
     gone.report();
+    for gone in gone_when {
+        gone.report();
+    }
     assert!(gone.p50() < Duration::from_secs(1), "{gone}");
     oracle.finish();
 }
