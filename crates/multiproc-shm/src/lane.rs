@@ -1,12 +1,15 @@
-//! Lanes: what a parent and one of its workers share. A ring each way and a death word, in one block.
+//! Lanes: what a parent and one of its workers share. A ring each way, another for short items, and a death word, in one
+//! block.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 0..40 | the worker's death word |
 //! | 48..52 | what the parent asks of the worker beside the rings |
-//! | 64..84 | which of the four ends and the death word are taken, a word each |
-//! | 128.. | the ring from parent to worker |
+//! | 64..92 | which of the six ends and the death word are taken, a word each |
+//! | 128..136 | which tasks of the record that the worker has claimed it has claimed: [`Claims`] |
+//! | 256.. | the ring from parent to worker |
 //! | then | the ring from worker to parent, at a multiple of 128 |
+//! | then | a smaller ring of short items from worker to parent, at a multiple of 128 |
 //!
 //! Each end of a ring is given out once in the memory's life, so that no safe code can have two
 //! producers or two consumers of one ring.
@@ -14,15 +17,17 @@
 use std::fmt;
 use std::io;
 
-use multiproc_sync::primitive::{AtomicU32, Ordering, RobustWord};
+use multiproc_sync::primitive::{AtomicU32, AtomicU64, Ordering, RobustWord};
 use serde::{Deserialize, Serialize};
 
 use crate::block::Block;
-use crate::ring::{self, Consumer, Corrupt, Producer};
+use crate::ring::{self, Claims, Consumer, Corrupt, ItemConsumer, ItemProducer, Producer};
 
 const ASKED: usize = 48;
 const TAKEN: usize = 64;
-const FIRST_RING: usize = 128;
+/// On a line of its own.
+const CLAIMS: usize = 128;
+const FIRST_RING: usize = 256;
 
 /// What a parent and one of its workers share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,12 +56,20 @@ impl fmt::Display for LaneError {
 
 impl std::error::Error for LaneError {}
 
+/// A parent's ends of a lane.
+pub type ParentEnds = (Producer<Block>, Consumer<Block>, ItemConsumer<Block>);
+
+/// A worker's ends of a lane.
+pub type WorkerEnds = (Consumer<Block>, Producer<Block>, ItemProducer<Block>);
+
 #[derive(Clone, Copy)]
 enum End {
     DownProducer,
     DownConsumer,
     UpProducer,
     UpConsumer,
+    ItemProducer,
+    ItemConsumer,
     DeathWord,
 }
 
@@ -79,7 +92,12 @@ impl Lane {
             block: Block::create(size)?,
             capacity: stored,
         };
-        for offset in [FIRST_RING, second_ring(capacity)] {
+        let rings = [
+            (FIRST_RING, capacity),
+            (second_ring(capacity), capacity),
+            (item_ring(capacity), item_capacity(capacity)),
+        ];
+        for (offset, capacity) in rings {
             let base = lane.block.as_ptr().wrapping_add(offset);
             // SAFETY: aligned to 128, with room for the ring (`size`), and nobody else has the block yet.
             unsafe { ring::init(base, capacity) }.map_err(|error| invalid(&error))?;
@@ -87,24 +105,47 @@ impl Lane {
         Ok(lane)
     }
 
-    /// The parent's ends: it produces tasks and consumes results.
+    /// The parent's ends: it produces tasks and consumes results, short ones and others.
     ///
     /// # Errors
     /// [`LaneError`] where they were given out before, or the memory is no lane.
-    pub fn parent(&self) -> Result<(Producer<Block>, Consumer<Block>), LaneError> {
+    pub fn parent(&self) -> Result<ParentEnds, LaneError> {
         let down = self.producer(End::DownProducer, FIRST_RING)?;
         let up = self.consumer(End::UpConsumer, second_ring(self.capacity()))?;
-        Ok((down, up))
+        let (base, capacity) = self.items(End::ItemConsumer)?;
+        // SAFETY: `take` has found room for the ring, and has given this end out once.
+        let items = unsafe { ItemConsumer::new(self.block.clone(), base, capacity) };
+        Ok((down, up, items.map_err(LaneError::Corrupt)?))
     }
 
-    /// The worker's ends: it consumes tasks and produces results.
+    /// The worker's ends: it consumes tasks and produces results, short ones and others.
     ///
     /// # Errors
     /// [`LaneError`] where they were given out before, or the memory is no lane.
-    pub fn worker(&self) -> Result<(Consumer<Block>, Producer<Block>), LaneError> {
+    pub fn worker(&self) -> Result<WorkerEnds, LaneError> {
         let down = self.consumer(End::DownConsumer, FIRST_RING)?;
         let up = self.producer(End::UpProducer, second_ring(self.capacity()))?;
-        Ok((down, up))
+        let (base, capacity) = self.items(End::ItemProducer)?;
+        // SAFETY: `take` has found room for the ring, and has given this end out once.
+        let items = unsafe { ItemProducer::new(self.block.clone(), base, capacity) };
+        Ok((down, up, items.map_err(LaneError::Corrupt)?))
+    }
+
+    fn items(&self, end: End) -> Result<(*mut u8, usize), LaneError> {
+        let capacity = self.capacity();
+        let base = self.take(end, item_ring(capacity))?;
+        Ok((base, item_capacity(capacity)))
+    }
+
+    /// Which tasks are claimed of a record that has several.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
+    pub fn claims(&self) -> Claims<'_> {
+        let word = self.block.as_ptr().wrapping_add(CLAIMS).cast::<AtomicU64>();
+        // SAFETY: an aligned word at byte 128 of the block, which `create` or `check` found longer; any bytes are
+        // an atomic's.
+        Claims::new(unsafe { &*word })
     }
 
     /// Ties the death word to the calling thread, once in the lane's life: the kernel marks the word and
@@ -187,7 +228,7 @@ impl Lane {
         self.check()?;
         let word = self.block.as_ptr().wrapping_add(TAKEN).cast::<AtomicU32>();
         let word = word.wrapping_add(end as usize);
-        // SAFETY: one of five aligned words at byte 64 of the block; any bytes are an atomic's.
+        // SAFETY: one of seven aligned words at byte 64 of the block; any bytes are an atomic's.
         let word = unsafe { &*word };
         // Relaxed: only who is first; the ring itself is ordered by its own words.
         if word.swap(1, Ordering::Relaxed) != 0 {
@@ -201,9 +242,19 @@ fn second_ring(capacity: usize) -> usize {
     (FIRST_RING + ring::bytes_needed(capacity)).next_multiple_of(128)
 }
 
+fn item_ring(capacity: usize) -> usize {
+    (second_ring(capacity) + ring::bytes_needed(capacity)).next_multiple_of(128)
+}
+
+/// How many bytes of short items there can be in a lane whose rings hold so many.
+fn item_capacity(capacity: usize) -> usize {
+    (capacity / 16).max(ring::MIN_CAPACITY)
+}
+
 /// The size of a lane's block.
 fn size(capacity: usize) -> Option<usize> {
-    (capacity <= ring::MAX_CAPACITY).then(|| second_ring(capacity) + ring::bytes_needed(capacity))
+    let items = ring::bytes_needed(item_capacity(capacity));
+    (capacity <= ring::MAX_CAPACITY).then(|| item_ring(capacity) + items)
 }
 
 #[cfg(test)]
@@ -214,8 +265,8 @@ mod tests {
     #[test]
     fn records_pass_both_ways_and_ends_are_given_once() {
         let lane = Lane::create(1 << 12).unwrap();
-        let (mut tasks, mut results) = lane.parent().unwrap();
-        let (mut todo, mut done) = lane.worker().unwrap();
+        let (mut tasks, mut results, mut items) = lane.parent().unwrap();
+        let (mut todo, mut done, mut short) = lane.worker().unwrap();
         assert_eq!(lane.parent().unwrap_err(), LaneError::Taken);
         assert_eq!(lane.clone().worker().unwrap_err(), LaneError::Taken);
         tasks.push(&[b"task"], 1).unwrap();
@@ -224,6 +275,14 @@ mod tests {
         done.push(&[b"result"], 2).unwrap();
         assert!(!done.publish());
         assert_eq!(results.peek().unwrap().unwrap().tag(), 2);
+        assert!(short.append(b"\x02ok"));
+        let (mut buffer, mut places) = (vec![], [0; 4]);
+        assert!(items.look());
+        assert_eq!(items.take(&mut buffer, &mut places), Ok(1));
+        assert_eq!((&buffer[..], places), (&b"\x02ok"[..], [1, 0, 0, 0]));
+        lane.claims().begin(7, 2);
+        assert_eq!(lane.clone().claims().claim(), Some(0));
+        assert_eq!(lane.claims().take_back(7, 5), 1);
     }
 
     #[test]

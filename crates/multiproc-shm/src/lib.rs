@@ -9,7 +9,7 @@
 //! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`], as in
 //!   Python, and [`Once`]. What a process holds comes back when it is killed, and nobody is left waiting.
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
-//! - [`Lane`]: two rings and a death word, between a parent and a worker; [`Bells`]: by which many
+//! - [`Lane`]: rings and a death word, between a parent and a worker; [`Bells`]: by which many
 //!   processes wake one; [`Block`]: plain shared memory to build on.
 //! - [`SharedMemory`]: bytes under a name, for programs that did not start each other.
 //!
@@ -126,7 +126,7 @@ pub use event::Event;
 #[cfg(not(loom))]
 pub use frozen::{FreezeError, FrozenArray};
 #[cfg(not(loom))]
-pub use lane::{Lane, LaneError};
+pub use lane::{Lane, LaneError, ParentEnds, WorkerEnds};
 #[cfg(not(loom))]
 pub use lending::PieceError;
 #[cfg(not(loom))]

@@ -2,6 +2,7 @@
 
 use super::consumer::Consumer;
 use super::corrupt::Corrupt;
+use super::items::{ItemConsumer, ItemProducer};
 use super::producer::Producer;
 
 /// The memory of a [`local`] ring.
@@ -19,6 +20,14 @@ pub fn local(capacity: usize) -> Result<(Producer<Local>, Consumer<Local>), Corr
     imp::local(capacity)
 }
 
+/// Both ends of a ring of short items, likewise.
+///
+/// # Errors
+/// As [`local`].
+pub fn local_items(capacity: usize) -> Result<(ItemProducer<Local>, ItemConsumer<Local>), Corrupt> {
+    imp::local_items(capacity)
+}
+
 #[cfg(not(loom))]
 mod imp {
     use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -27,7 +36,7 @@ mod imp {
 
     use super::super::layout::{bytes_needed, is_capacity};
     use super::super::memory::init;
-    use super::{Consumer, Corrupt, Local, Producer};
+    use super::{Consumer, Corrupt, ItemConsumer, ItemProducer, Local, Producer};
 
     pub(super) type Owner = Arc<Heap>;
 
@@ -60,28 +69,39 @@ mod imp {
         }
     }
 
-    pub(super) fn local(capacity: usize) -> Result<(Producer<Local>, Consumer<Local>), Corrupt> {
+    fn heap(capacity: usize) -> Result<Arc<Heap>, Corrupt> {
         if !is_capacity(capacity) {
             return Err(Corrupt::Capacity {
                 found: capacity as u64,
             });
         }
         let heap = Arc::new(Heap::new(bytes_needed(capacity)));
-        let base = heap.base.as_ptr();
         // SAFETY: just allocated for this capacity.
-        unsafe { init(base, capacity) }?;
+        unsafe { init(heap.base.as_ptr(), capacity) }?;
+        Ok(heap)
+    }
+
+    pub(super) fn local(capacity: usize) -> Result<(Producer<Local>, Consumer<Local>), Corrupt> {
+        let heap = heap(capacity)?;
+        let base = heap.base.as_ptr();
+        let [one, other] = [heap.clone(), heap].map(|heap| Local { _memory: heap });
         // SAFETY: the bytes live as long as the heap that the producer keeps; it is the only one.
-        let producer = unsafe {
-            Producer::new(
-                Local {
-                    _memory: heap.clone(),
-                },
-                base,
-                capacity,
-            )
-        }?;
+        let producer = unsafe { Producer::new(one, base, capacity) }?;
         // SAFETY: as above, of the consumer.
-        let consumer = unsafe { Consumer::new(Local { _memory: heap }, base, capacity) }?;
+        let consumer = unsafe { Consumer::new(other, base, capacity) }?;
+        Ok((producer, consumer))
+    }
+
+    pub(super) fn local_items(
+        capacity: usize,
+    ) -> Result<(ItemProducer<Local>, ItemConsumer<Local>), Corrupt> {
+        let heap = heap(capacity)?;
+        let base = heap.base.as_ptr();
+        let [one, other] = [heap.clone(), heap].map(|heap| Local { _memory: heap });
+        // SAFETY: the bytes live as long as the heap that the producer keeps; it is the only one.
+        let producer = unsafe { ItemProducer::new(one, base, capacity) }?;
+        // SAFETY: as above, of the consumer.
+        let consumer = unsafe { ItemConsumer::new(other, base, capacity) }?;
         Ok((producer, consumer))
     }
 }
@@ -91,7 +111,7 @@ mod imp {
     use loom::sync::Arc;
 
     use super::super::memory::{Memory, Shared};
-    use super::{Consumer, Corrupt, Local, Producer};
+    use super::{Consumer, Corrupt, ItemConsumer, ItemProducer, Local, Producer};
 
     pub(super) type Owner = ();
 
@@ -99,6 +119,15 @@ mod imp {
         let shared = Shared::new(capacity)?;
         let producer = Producer::over(Memory::new(Local { _memory: () }, Arc::clone(&shared)))?;
         let consumer = Consumer::over(Memory::new(Local { _memory: () }, shared))?;
+        Ok((producer, consumer))
+    }
+    pub(super) fn local_items(
+        capacity: usize,
+    ) -> Result<(ItemProducer<Local>, ItemConsumer<Local>), Corrupt> {
+        let shared = Shared::new(capacity)?;
+        let owner = || Local { _memory: () };
+        let producer = ItemProducer::over(Memory::new(owner(), Arc::clone(&shared)));
+        let consumer = ItemConsumer::over(Memory::new(owner(), shared));
         Ok((producer, consumer))
     }
 }

@@ -9,14 +9,18 @@
 //! - `producer`, `consumer`, `record`: the two ends
 //! - `park`: how a side declares that it sleeps, so that the other wakes it; `spin`: before that
 //! - `outgoing`, `assembler`: messages longer than a record
+//! - `claims`: several tasks in one record, claimed one by one
+//! - `items`: short items without headers
 //! - `local`: a ring inside one process
 //!
 //! The protocol, the races it closes and what a death at each step leaves behind are in README.md,
 //! in this folder.
 
 mod assembler;
+mod claims;
 mod consumer;
 mod corrupt;
+mod items;
 mod layout;
 mod local;
 #[cfg_attr(loom, path = "modelled.rs")]
@@ -28,12 +32,14 @@ mod record;
 mod spin;
 
 pub use assembler::{AssembleError, Assembler, DEFAULT_LIMIT};
+pub use claims::Claims;
 pub use consumer::Consumer;
 pub use corrupt::Corrupt;
+pub use items::{ItemConsumer, ItemProducer, LONG};
 #[cfg(not(loom))]
 pub use layout::CONSUMER;
 pub use layout::{MAX_CAPACITY, MIN_CAPACITY, bytes_needed, max_len};
-pub use local::{Local, local};
+pub use local::{Local, local, local_items};
 #[cfg(not(loom))]
 pub use memory::init;
 pub use outgoing::Outgoing;

@@ -19,7 +19,7 @@ pub(super) struct Shared {
 /// Eight bytes of data, as a record's header or as payload.
 struct Slot {
     word: AtomicU64,
-    payload: UnsafeCell<[u8; RECORD_HEADER]>,
+    payload: [UnsafeCell<u8>; RECORD_HEADER],
 }
 
 impl Shared {
@@ -31,7 +31,7 @@ impl Shared {
         }
         let slot = || Slot {
             word: AtomicU64::new(0),
-            payload: UnsafeCell::new([0; RECORD_HEADER]),
+            payload: std::array::from_fn(|_| UnsafeCell::new(0)),
         };
         Ok(Arc::new(Shared {
             header: Header {
@@ -89,17 +89,19 @@ impl<M> Memory<M> {
         usize::try_from(position).expect("models are short") % self.capacity()
     }
 
+    fn cell(&self, offset: usize) -> &UnsafeCell<u8> {
+        &self.shared.slots[offset / RECORD_HEADER].payload[offset % RECORD_HEADER]
+    }
+
     /// # Safety
     /// As in `memory.rs`; here a breach is found.
     pub(super) unsafe fn write(&self, position: u64, bytes: &[u8]) {
         for (position, byte) in (position..).zip(bytes) {
             let offset = self.offset(position);
-            self.shared.slots[offset / RECORD_HEADER]
-                .payload
-                .with_mut(|slot| {
-                    // SAFETY: loom has checked that nobody else is at the cell.
-                    unsafe { (*slot)[offset % RECORD_HEADER] = *byte };
-                });
+            self.cell(offset).with_mut(|cell| {
+                // SAFETY: loom has checked that nobody else is at the cell.
+                unsafe { *cell = *byte };
+            });
         }
     }
 
@@ -109,9 +111,7 @@ impl<M> Memory<M> {
         for index in 0..len {
             let offset = self.offset(position + index as u64);
             // SAFETY: loom has checked that nobody writes to the cell.
-            let byte = self.shared.slots[offset / RECORD_HEADER]
-                .payload
-                .with(|slot| unsafe { (*slot)[offset % RECORD_HEADER] });
+            let byte = self.cell(offset).with(|cell| unsafe { *cell });
             // SAFETY: the caller vouches for room at the destination.
             let place = unsafe { destination.add(index) };
             // SAFETY: as above.
