@@ -15,8 +15,16 @@
 //! A *ticket* counts the tasks sent to one worker. A worker takes tasks in the order sent, leaves out those
 //! that were taken back, and answers each it has claimed with one record of the same ticket.
 //!
-//! With [`CHUNK`] in the tag, the argument is the number of items (4), the length of each (4), and their
-//! encodings; the answer, which is a [`RETURNED`], has for each what became of it (1, as the tag of an answer), the
+//! With [`RUN`] in the tag, there are several tasks in the record, which are of one job and follow each other: the ticket
+//! is the first one's, and the argument is how many they are (4) and, for each, its length (1) and its encoding. They are
+//! claimed one by one (`multiproc_shm::ring::Claims`), and answered as if each had come alone.
+//!
+//! What a task returned, if it is shorter than [`LONG`] and has no handles, goes up as an item of the lane's third ring
+//! instead, which has no tag and no ticket. It answers the oldest task of which no record does; a record is
+//! published after the items of the tasks before it.
+//!
+//! With [`CHUNK`] in the tag, the argument is the number of items (4), the length of each (4), and for each a byte that
+//! says nothing new, and its encoding, which that length counts together; the answer, which is a [`RETURNED`], has for each what became of it (1, as the tag of an answer), the
 //! number of its handles (1), a length (4), and what then comes.
 //!
 //! Of a pool that keeps a timeline, each answer to a task ends with when that began and ended (16; nanoseconds since
@@ -66,12 +74,22 @@ pub(crate) const FOLLOWS: u16 = 1 << 10;
 /// In the tag: a task of several items, or its answer.
 pub(crate) const CHUNK: u16 = 1 << 9;
 
+/// In the tag, down: several tasks.
+pub(crate) const RUN: u16 = 1 << 11;
+
 /// The kind of the only frames on the link.
 pub(crate) const HANDLES_FRAME: u8 = 1;
 
 /// Bytes before an encoded argument, and before an encoded result.
 pub(crate) const TASK_HEADER: usize = 8;
 pub(crate) const RESULT_HEADER: usize = 4;
+/// Before the arguments of several tasks.
+pub(crate) const RUN_HEADER: usize = 12;
+/// So many tasks go in one record. What the worker has not begun of it is taken back as a whole, and twice as many
+/// make no difference: all else that a record costs is spread over them.
+pub(crate) const MAX_RUN: u16 = 128;
+/// Arguments that go together with others, and results that do, are shorter.
+pub(crate) use multiproc_shm::ring::LONG;
 /// Before what became of an item, in the answer to a task of several.
 pub(crate) const CHUNK_HEADER: usize = 6;
 

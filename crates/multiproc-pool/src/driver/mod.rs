@@ -451,3 +451,6 @@ impl Driver {
         self.lock().phase()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,10 @@
 //! The tasks of one call, encoded, and what has become of each.
+//!
+//! - `arguments`: what they are called with
+//! - `results`: what became of them
+
+mod arguments;
+mod results;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,14 +12,14 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use multiproc_sys::handle::OwnedHandle;
-use multiproc_wire::{decode, encode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 use crate::policy::Policy;
 use crate::view::recorder::Looks;
 use crate::view::span::{self, Context};
+pub(crate) use arguments::Arguments;
+use results::Results;
 
 /// So many handles an argument or a result can have: what goes in one packet, so that it goes wholly or not.
 pub(crate) const MAX_HANDLES: usize = 253;
@@ -22,92 +28,6 @@ pub(crate) const MAX_BYTES: usize = (1 << 30) - 64;
 
 /// Handles that came or go with a task.
 pub(crate) type Handles = Vec<Arc<OwnedHandle>>;
-
-/// The arguments of some tasks, one after the other.
-#[derive(Default)]
-pub(crate) struct Arguments {
-    bytes: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
-    handles: BTreeMap<usize, Handles>,
-}
-
-impl Arguments {
-    /// With room for so many.
-    pub(crate) fn with_capacity(items: usize) -> Arguments {
-        Arguments {
-            ends: Vec::with_capacity(items),
-            ..Arguments::default()
-        }
-    }
-
-    /// Adds one, and gives what it hands over as its encoder saw it: to be told once it is the pool's.
-    pub(crate) fn add<T: Serialize + ?Sized>(
-        &mut self,
-        argument: &T,
-    ) -> Result<Option<multiproc_wire::Handoff>, TaskError> {
-        let handoff = encode(argument, &mut self.bytes).map_err(TaskError::Encode)?;
-        let item = self.ends.len();
-        let length = self.bytes.len() - self.ends.last().copied().unwrap_or_default();
-        if length > MAX_BYTES {
-            return Err(TaskError::TooLarge {
-                length,
-                limit: MAX_BYTES,
-            });
-        }
-        self.ends.push(self.bytes.len());
-        if handoff.is_empty() {
-            return Ok(None);
-        }
-        let count = handoff.handles().len();
-        if count > MAX_HANDLES {
-            return Err(TaskError::TooManyHandles {
-                count,
-                limit: MAX_HANDLES,
-            });
-        }
-        if count > 0 {
-            self.handles.insert(item, handoff.handles().to_vec());
-        }
-        Ok(Some(handoff))
-    }
-
-    /// The only one, so many times.
-    pub(crate) fn repeated(self, times: usize) -> Arguments {
-        let ends = (1..=times).map(|time| time * self.bytes.len()).collect();
-        let handles = self.handles.get(&0);
-        Arguments {
-            ends,
-            handles: handles
-                .map(|handles| (0..times).map(|item| (item, handles.clone())).collect())
-                .unwrap_or_default(),
-            bytes: self.bytes.repeat(times),
-        }
-    }
-
-    fn forget_handles(&mut self, item: usize) {
-        if !self.handles.is_empty() {
-            self.handles.remove(&item);
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub(crate) fn has_handles(&self) -> bool {
-        !self.handles.is_empty()
-    }
-
-    fn start(&self, item: usize) -> usize {
-        if item == 0 { 0 } else { self.ends[item - 1] }
-    }
-
-    /// The items of a task.
-    fn get(&self, items: Range<usize>) -> &[u8] {
-        &self.bytes[self.start(items.start)..self.start(items.end)]
-    }
-}
 
 /// What is sent of a task.
 pub(crate) struct Payload<'a> {
@@ -132,19 +52,6 @@ pub(crate) struct State {
 /// What is called, once, with the results of a job that is done.
 pub(crate) type Callback = Box<dyn FnOnce(Job) + Send>;
 
-/// What has become of a task.
-#[derive(Debug)]
-enum Settled {
-    Not,
-    /// Its encoded result lies there among the results.
-    Returned {
-        start: usize,
-        end: usize,
-    },
-    /// Boxed, since it is rare and large, and there may be a million tasks.
-    Failed(Box<TaskError>),
-}
-
 /// The tasks of one call: each an item, or some that follow each other.
 pub(crate) struct Job {
     /// The number of their function in this pool.
@@ -154,12 +61,7 @@ pub(crate) struct Job {
     arguments: Arguments,
     /// Items of a task; the last may have fewer.
     chunk: usize,
-    /// Of each item.
-    settled: Vec<Settled>,
-    results: Vec<u8>,
-    handles: BTreeMap<usize, Handles>,
-    /// Items that are not settled.
-    open: usize,
+    results: Results,
     /// How often a task was begun in vain.
     failed: BTreeMap<usize, u32>,
     /// Nothing of it is to be begun again.
@@ -174,16 +76,12 @@ pub(crate) struct Job {
     pub(crate) span: Option<Context>,
     /// Which call of the pool's it is: the first is 1.
     pub(crate) call: u64,
-    /// Items that have an error.
-    errors: usize,
 }
 
 impl Job {
     /// A job whose tasks are `chunk` items each.
     pub(crate) fn new(function: u32, arguments: Arguments, policy: Policy, chunk: usize) -> Job {
-        let open = arguments.len();
-        let mut settled = Vec::with_capacity(open);
-        settled.resize_with(open, || Settled::Not);
+        let results = Results::new(arguments.len());
         let chunk = match policy.is_by_item() || arguments.has_handles() {
             true => 1,
             false => chunk,
@@ -194,10 +92,7 @@ impl Job {
             state: None,
             arguments,
             chunk,
-            settled,
-            results: Vec::new(),
-            handles: BTreeMap::new(),
-            open,
+            results,
             failed: BTreeMap::new(),
             final_try: false,
             abandoned: false,
@@ -205,47 +100,45 @@ impl Job {
             callback: None,
             span: span::current(),
             call: 0,
-            errors: 0,
         }
     }
 
     /// How many tasks there are.
     pub(crate) fn tasks(&self) -> usize {
-        self.settled.len().div_ceil(self.chunk)
+        self.items().div_ceil(self.chunk)
     }
 
     /// The items of a task.
     pub(crate) fn items_of(&self, task: usize) -> Range<usize> {
         let start = task * self.chunk;
-        start..(start + self.chunk).min(self.settled.len())
+        start..(start + self.chunk).min(self.items())
     }
 
     pub(crate) fn is_settled(&self, task: usize) -> bool {
-        !matches!(self.settled[task * self.chunk], Settled::Not)
+        self.results.is_settled(task * self.chunk)
     }
 
     /// Whether every task is settled.
     pub(crate) fn is_done(&self) -> bool {
-        self.open == 0
+        self.results.open() == 0
     }
 
     /// Whether some item has an error, and not that it was cancelled.
     pub(crate) fn has_error(&self) -> bool {
-        self.settled.iter().any(
-            |settled| matches!(settled, Settled::Failed(error) if **error != TaskError::Cancelled),
-        )
+        self.results
+            .errors()
+            .iter()
+            .any(|error| *error != TaskError::Cancelled)
     }
 
     /// Whether every item has a result.
     pub(crate) fn is_successful(&self) -> bool {
-        self.settled
-            .iter()
-            .all(|settled| matches!(settled, Settled::Returned { .. }))
+        self.is_done() && self.results.errors().is_empty()
     }
 
     /// How many items are not settled.
     pub(crate) fn open(&self) -> usize {
-        self.open
+        self.results.open()
     }
 
     /// Whether somebody is to hear of its end who does not wait in a call.
@@ -259,15 +152,31 @@ impl Job {
         Payload {
             ends: match self.chunk {
                 1 => &[],
-                _ => &arguments.ends[items.clone()],
+                _ => arguments.ends(items.clone()),
             },
             base: arguments.start(items.start),
-            bytes: arguments.get(items.clone()),
+            bytes: match self.chunk {
+                1 => &arguments.get(items)[1..],
+                _ => arguments.get(items),
+            },
             handles: match self.chunk {
-                1 => arguments.handles.get(&task),
+                1 => arguments.handles_of(task),
                 _ => None,
             },
         }
+    }
+
+    /// How many of those tasks, from the first on, can go in one record.
+    pub(crate) fn plain(&self, tasks: Range<usize>) -> usize {
+        match self.chunk {
+            1 => self.arguments.plain(tasks),
+            _ => 1,
+        }
+    }
+
+    /// The items of such tasks, each behind its length.
+    pub(crate) fn plain_items(&self, tasks: Range<usize>) -> &[u8] {
+        self.arguments.get(tasks)
     }
 
     /// A task has failed. Whether it is to be begun again.
@@ -286,12 +195,15 @@ impl Job {
 
     /// How many items there are.
     pub(crate) fn items(&self) -> usize {
-        self.settled.len()
+        self.results.items()
     }
 
     /// How many items have a result, and how many an error.
     pub(crate) fn settled(&self) -> (usize, usize) {
-        (self.settled.len() - self.open - self.errors, self.errors)
+        (
+            self.items() - self.open() - self.results.errors().len(),
+            self.results.errors().len(),
+        )
     }
 
     /// How often one of its tasks was begun again.
@@ -305,36 +217,27 @@ impl Job {
         self.failed.get(&task).copied().unwrap_or(1)
     }
 
-    /// An item returned: `append` appends its encoded result.
-    pub(crate) fn returned(
-        &mut self,
-        item: usize,
-        handles: Handles,
-        append: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let start = self.results.len();
-        append(&mut self.results);
-        let end = self.results.len();
-        if !handles.is_empty() {
-            self.handles.insert(item, handles);
-        }
-        self.settle(item, Settled::Returned { start, end });
+    /// An item returned: its encoded result.
+    pub(crate) fn returned(&mut self, item: usize, handles: Handles, result: &[u8]) {
+        // Whoever waits for the last copy of a descriptor to be closed waits for this.
+        self.arguments.forget_handles(item);
+        self.results.returned(item, handles, result);
     }
 
-    /// As [`returned`](Self::returned), where `append` may find that it is not so, and append nothing.
-    #[inline]
-    pub(crate) fn returned_if(
+    /// Some items returned, the first of those, or more: `take` appends their results to a buffer, each behind its length,
+    /// sets places to where in it they begin, and says how many they are. What is settled already stays so.
+    ///
+    /// # Errors
+    /// That of `take`.
+    pub(crate) fn returned_some<E>(
         &mut self,
-        item: usize,
-        append: impl FnOnce(&mut Vec<u8>) -> bool,
-    ) -> bool {
-        let start = self.results.len();
-        if !append(&mut self.results) {
-            return false;
-        }
-        let end = self.results.len();
-        self.settle(item, Settled::Returned { start, end });
-        true
+        items: Range<usize>,
+        take: impl FnOnce(&mut Vec<u8>, &mut [u64]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let first = items.start;
+        let taken = self.results.returned_some(items, take)?;
+        (first..first + taken).for_each(|item| self.arguments.forget_handles(item));
+        Ok(taken)
     }
 
     /// Whether a task is one item.
@@ -343,45 +246,23 @@ impl Job {
     }
 
     pub(crate) fn failed(&mut self, item: usize, error: TaskError) {
-        self.errors += 1;
-        self.settle(item, Settled::Failed(Box::new(error)));
+        self.arguments.forget_handles(item);
+        self.results.failed(item, error);
     }
 
     /// Settles every open item so, but those of some tasks.
     pub(crate) fn fail_open_but(&mut self, error: &TaskError, but: &[usize]) {
-        for item in 0..self.settled.len() {
-            if matches!(self.settled[item], Settled::Not) && !but.contains(&(item / self.chunk)) {
+        for item in 0..self.items() {
+            if !self.results.is_settled(item) && !but.contains(&(item / self.chunk)) {
                 self.failed(item, error.clone());
             }
         }
     }
 
-    fn settle(&mut self, item: usize, how: Settled) {
-        // Whoever waits for the last copy of a descriptor to be closed waits for this.
-        self.arguments.forget_handles(item);
-        let place = &mut self.settled[item];
-        debug_assert!(matches!(place, Settled::Not), "a task is settled once");
-        *place = how;
-        self.open -= 1;
-    }
-
     /// The results of all tasks, in order.
     pub(crate) fn into_results<R: DeserializeOwned>(
-        mut self,
+        self,
     ) -> impl ExactSizeIterator<Item = Result<R, TaskError>> {
-        self.settled
-            .into_iter()
-            .enumerate()
-            .map(move |(item, settled)| match settled {
-                Settled::Returned { start, end } => {
-                    let handles = match self.handles.is_empty() {
-                        true => Handles::new(),
-                        false => self.handles.remove(&item).unwrap_or_default(),
-                    };
-                    decode(&self.results[start..end], handles).map_err(TaskError::Decode)
-                }
-                Settled::Failed(error) => Err(*error),
-                Settled::Not => Err(TaskError::Cancelled),
-            })
+        self.results.decoded()
     }
 }

@@ -1,5 +1,6 @@
 //! What the scheduler knows of one job.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// The tasks of one job that are still to be sent.
@@ -8,8 +9,8 @@ pub(super) struct Job {
     /// The first item that was never sent.
     fresh: usize,
     items: usize,
-    /// Items that were sent and came back, the next one last.
-    back: Vec<usize>,
+    /// Items that were sent and came back, the next ones last.
+    back: Vec<Range<usize>>,
     window: usize,
     /// What the pace of its tasks allows the window to be.
     limit: usize,
@@ -63,7 +64,7 @@ impl Job {
 
     /// How many tasks are to be sent.
     pub(super) fn left(&self) -> usize {
-        self.items - self.fresh + self.back.len()
+        self.items - self.fresh + self.back.iter().map(Range::len).sum::<usize>()
     }
 
     pub(super) fn window(&self) -> usize {
@@ -100,38 +101,38 @@ impl Job {
     /// The item to send next.
     pub(super) fn next(&self) -> Option<usize> {
         let fresh = (self.fresh < self.items).then_some(self.fresh);
-        self.back.last().copied().or(fresh)
+        self.back.last().map(|back| back.start).or(fresh)
     }
 
-    /// That item was sent; whether there are more.
-    pub(super) fn sent(&mut self) -> bool {
-        if self.back.pop().is_none() {
-            self.fresh += 1;
+    /// So many items were sent, from the next on, which [follow](Self::following) each other; whether there are more.
+    pub(super) fn sent(&mut self, items: usize) -> bool {
+        match self.back.last_mut() {
+            None => self.fresh += items,
+            Some(back) => {
+                back.start += items;
+                if back.start >= back.end {
+                    self.back.pop();
+                }
+            }
         }
         self.next().is_some()
     }
 
-    /// How many items from the one to send next on were never sent and follow each other.
-    pub(super) fn following(&self, item: usize) -> usize {
-        match item == self.fresh && self.back.is_empty() {
-            true => self.items - self.fresh,
-            false => 1,
-        }
+    /// How many items, from the one to send next on, follow each other.
+    pub(super) fn following(&self) -> usize {
+        self.back.last().map_or(self.items - self.fresh, Range::len)
     }
 
-    /// So many items that were never sent were; whether there are more.
-    pub(super) fn sent_fresh(&mut self, items: usize) -> bool {
-        self.fresh += items;
-        self.next().is_some()
-    }
-
-    /// An item came back; whether it is the only one to send.
-    pub(super) fn give_back(&mut self, item: usize) -> bool {
+    /// So many items came back, from that one on; whether they are the only ones to send.
+    pub(super) fn give_back(&mut self, item: usize, count: usize) -> bool {
         if self.forgotten {
             return false;
         }
         let first = self.next().is_none();
-        self.back.push(item);
+        match self.back.last_mut() {
+            Some(back) if back.start == item + count => back.start = item,
+            _ => self.back.push(item..item + count),
+        }
         first
     }
 }

@@ -13,6 +13,12 @@
 //! | at a worker, in the order sent | [`finished`](Scheduler::finished) (oldest), [`took_back`](Scheduler::took_back) (youngest), [`lost`](Scheduler::lost) (all) |
 //! | settled | - |
 //!
+//! Tasks that went to a worker together, a *run*, follow each other in their job, and are one entry of its list.
+//!
+//! - `sending`: what goes next, and to whom
+//! - `returning`: what is finished, taken back or lost
+//! - `job`: what is known of one job
+//!
 //! # Invariants
 //!
 //! 1. Only a worker that is ready and not full is sent anything.
@@ -30,11 +36,12 @@
 //! tasks turn out to take longer than those before, it shrinks, and what is beyond it is taken back.
 
 mod job;
+mod returning;
+mod sending;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use job::Job;
 
@@ -60,14 +67,44 @@ pub(crate) struct TaskId {
     pub(crate) item: usize,
 }
 
-/// A task at a worker, with the driver's mark of it.
+/// What the driver notes of tasks that it has sent together, by the first of them.
+pub(crate) trait Mark: Copy {
+    /// That of a later one, so many behind.
+    fn later(self, tasks: usize) -> Self;
+}
+
+/// Tasks at a worker that were sent together and are not finished: how many, from which on, with the driver's mark of
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent<M> {
     pub(crate) task: TaskId,
+    pub(crate) count: usize,
     pub(crate) mark: M,
 }
 
-/// See the module's documentation. `M` is what the driver notes of a task that it has sent.
+impl<M: Mark> Sent<M> {
+    /// One of them.
+    pub(crate) fn at(self, task: usize) -> Sent<M> {
+        Sent {
+            count: 1,
+            ..self.later(task)
+        }
+    }
+
+    /// But for the first so many.
+    pub(crate) fn later(self, tasks: usize) -> Sent<M> {
+        Sent {
+            task: TaskId {
+                item: self.task.item + tasks,
+                ..self.task
+            },
+            count: self.count - tasks,
+            mark: self.mark.later(tasks),
+        }
+    }
+}
+
+/// See the module's documentation. `M` is what the driver notes of tasks that it has sent.
 #[derive(Debug)]
 pub(crate) struct Scheduler<M> {
     jobs: Vec<Option<Job>>,
@@ -89,7 +126,10 @@ pub(crate) struct Scheduler<M> {
 struct Worker<M> {
     ready: bool,
     full: bool,
+    /// Oldest first.
     has: VecDeque<Sent<M>>,
+    /// How many tasks those are.
+    tasks: usize,
     /// Tasks that are for this worker alone, and not sent.
     own: VecDeque<TaskId>,
 }
@@ -100,16 +140,13 @@ impl<M> Worker<M> {
             ready: false,
             full: false,
             has: VecDeque::new(),
+            tasks: 0,
             own: VecDeque::new(),
         }
     }
 }
 
-/// Tasks of one job that are sent at most before the next job has its turn. Rotating after each one costs more and
-/// is no fairer to anybody who waits for milliseconds.
-const QUANTUM: usize = 16;
-
-impl<M: Copy> Scheduler<M> {
+impl<M: Mark> Scheduler<M> {
     pub(crate) fn new(workers: usize) -> Scheduler<M> {
         Scheduler {
             jobs: Vec::new(),
@@ -157,7 +194,7 @@ impl<M: Copy> Scheduler<M> {
     pub(crate) fn waiting(&self) -> usize {
         let queued = self.queue.iter().filter_map(|id| self.job(*id));
         let queued: usize = queued.map(Job::left).sum();
-        let behind = |worker: &Worker<M>| worker.has.len().saturating_sub(1);
+        let behind = |worker: &Worker<M>| worker.tasks.saturating_sub(1);
         queued + self.workers.iter().map(behind).sum::<usize>()
     }
 
@@ -246,206 +283,25 @@ impl<M: Copy> Scheduler<M> {
             .any(|worker| worker.ready && worker.has.is_empty())
     }
 
-    /// The next task to send, and to whom. It stays the next until [`sent`](Self::sent), or until its
-    /// worker is [`full`](Self::full).
-    pub(crate) fn next(&mut self) -> Option<(usize, TaskId)> {
-        if self.owned > 0 {
-            let mut workers = self.workers.iter().enumerate();
-            let free = |worker: &Worker<M>| worker.ready && !worker.full && worker.has.is_empty();
-            let found = workers.find_map(|(index, worker)| {
-                Some((index, *worker.own.front()?)).filter(|_| free(worker))
-            });
-            if found.is_some() {
-                return found;
-            }
-        }
-        let id = *self.queue.front()?;
-        let job = self.job(id)?;
-        let (window, item) = (job.window(), job.next()?);
-        let worker = self.pick(window)?;
-        Some((worker, TaskId { job: id, item }))
-    }
-
-    /// The task that [`next`](Self::next) named is with its worker.
-    pub(crate) fn sent(&mut self, worker: usize, task: TaskId, mark: M) {
-        self.workers[worker].has.push_back(Sent { task, mark });
-        if self.leaves_own(task) {
-            return;
-        }
-        let Some(job) = self.job_mut(task.job) else {
-            return;
-        };
-        let more = job.sent();
-        self.take_turn(task.job, more);
-    }
-
-    /// How many tasks, from the one that [`next`](Self::next) named on, may go to that worker at once, since they follow
-    /// each other in their job and nobody is to be served before: 1 to a worker that has nothing, which is not
-    /// to wait for more, and while another has nothing.
-    pub(crate) fn run(&self, worker: usize, task: TaskId) -> usize {
-        let has = self.workers[worker].has.len();
-        let Some(job) = self.job(task.job).filter(|_| self.owned == 0 && has > 0) else {
-            return 1;
-        };
-        let turns = match self.queue.len() {
-            1 => usize::MAX,
-            _ => Self::quantum(job).saturating_sub(self.turn),
-        };
-        let room = job.window().saturating_sub(has);
-        job.following(task.item).min(room).min(turns).max(1)
-    }
-
-    /// So many tasks of a job that are sent before the next has its turn. Long ones, which have a short window, give way
-    /// after each.
-    fn quantum(job: &Job) -> usize {
-        (job.window() / 2).clamp(1, QUANTUM)
-    }
-
-    /// Tasks of a [`run`](Self::run) are with their worker, in order: those after the first, which was
-    /// [`sent`](Self::sent).
-    pub(crate) fn sent_more(
-        &mut self,
-        worker: usize,
-        first: TaskId,
-        marks: impl IntoIterator<Item = M>,
-    ) {
-        let has = &mut self.workers[worker].has;
-        let before = has.len();
-        let tasks = (first.item + 1..).map(|item| TaskId { item, ..first });
-        has.extend(
-            marks
-                .into_iter()
-                .zip(tasks)
-                .map(|(mark, task)| Sent { task, mark }),
-        );
-        let count = has.len() - before;
-        if count == 0 {
-            return;
-        }
-        let Some(job) = self.job_mut(first.job) else {
-            return;
-        };
-        let more = job.sent_fresh(count);
-        self.turn += count - 1;
-        self.take_turn(first.job, more);
-    }
-
-    /// The first job has sent one more task; whether it has others.
-    fn take_turn(&mut self, id: JobId, more: bool) {
-        let quantum = self.job(id).map_or(1, Self::quantum);
-        self.turn += 1;
-        if !more {
-            self.queue.pop_front();
-            self.turn = 0;
-        } else if self.turn >= quantum {
-            self.queue.rotate_left(1);
-            self.turn = 0;
-        }
-    }
-
-    /// A task is not in its worker's own queue any more. Whether it was.
-    fn leaves_own(&mut self, task: TaskId) -> bool {
-        if self.owned == 0 {
-            return false;
-        }
-        let Some(worker) = self.job(task.job).and_then(|job| job.worker_of(task.item)) else {
-            return false;
-        };
-        let own = &mut self.workers[worker].own;
-        let before = own.len();
-        own.retain(|other| *other != task);
-        self.owned -= before - own.len();
-        true
-    }
-
-    /// Every worker may have room again.
-    pub(crate) fn try_again(&mut self) {
-        self.workers
-            .iter_mut()
-            .for_each(|worker| worker.full = false);
-    }
-
-    /// The task that [`next`](Self::next) named cannot be sent at all.
-    pub(crate) fn dropped(&mut self, task: TaskId) {
-        if self.leaves_own(task) {
-            return;
-        }
-        let Some(job) = self.job_mut(task.job) else {
-            return;
-        };
-        if !job.sent() {
-            self.queue.retain(|queued| *queued != task.job);
-        }
-    }
-
-    /// A worker has no room for what it was to be sent; it is passed over until
-    /// [`try_again`](Self::try_again).
-    pub(crate) fn full(&mut self, worker: usize) {
-        self.workers[worker].full = true;
-    }
-
-    /// The oldest task of a worker is finished: which one that is. `None` where it has none.
-    pub(crate) fn finished(&mut self, worker: usize) -> Option<Sent<M>> {
-        let state = &mut self.workers[worker];
-        let sent = state.has.pop_front()?;
-        let dry = state.has.is_empty();
-        if dry
-            && let Some(first) = self.queue.front().copied()
-            && let Some(job) = self.job_mut(first)
-        {
-            job.widen();
-        }
-        Some(sent)
-    }
-
-    /// Tasks of a job took so long each. Whether its window is smaller by that: what is beyond it is then to
-    /// be taken back.
-    pub(crate) fn pace(&mut self, id: JobId, task: Duration) -> bool {
-        self.job_mut(id).is_some_and(|job| job.pace(task))
-    }
-
-    /// Whether a worker has more than the window of the job that its youngest task is of.
-    pub(crate) fn is_over(&self, worker: usize) -> bool {
-        let youngest = self.youngest(worker);
-        let window = youngest
-            .and_then(|sent| self.job(sent.task.job))
-            .map(Job::window);
-        window.is_some_and(|window| self.count(worker) > window)
-    }
-
-    /// The oldest task of a worker.
+    /// The tasks of a worker that were sent before its others.
+    #[inline]
     pub(crate) fn oldest(&self, worker: usize) -> Option<Sent<M>> {
         self.workers[worker].has.front().copied()
     }
 
-    /// The youngest task of a worker: the one to take back first.
+    /// The tasks of a worker that were sent last: the ones to take back first.
     pub(crate) fn youngest(&self, worker: usize) -> Option<Sent<M>> {
         self.workers[worker].has.back().copied()
     }
 
-    /// The tasks of a worker, oldest first.
+    /// The tasks of a worker, oldest first, as they were sent together.
     pub(crate) fn at(&self, worker: usize) -> impl Iterator<Item = Sent<M>> {
         self.workers[worker].has.iter().copied()
     }
 
     /// How many tasks a worker has.
     pub(crate) fn count(&self, worker: usize) -> usize {
-        self.workers[worker].has.len()
-    }
-
-    /// A worker is gone: the tasks it had, oldest first. Those it had not started are to be
-    /// [`returned`](Self::returned).
-    pub(crate) fn lost(&mut self, worker: usize) -> VecDeque<Sent<M>> {
-        let state = &mut self.workers[worker];
-        state.ready = false;
-        std::mem::take(&mut state.has)
-    }
-
-    /// The youngest task of a worker was taken back, and waits to be sent again.
-    pub(crate) fn took_back(&mut self, worker: usize) {
-        if let Some(sent) = self.workers[worker].has.pop_back() {
-            self.returned(sent.task);
-        }
+        self.workers[worker].tasks
     }
 
     /// The tasks of a job that are with workers, and with which.
@@ -454,71 +310,6 @@ impl<M: Copy> Scheduler<M> {
         let sent =
             workers.flat_map(|(index, worker)| worker.has.iter().map(move |sent| (index, *sent)));
         sent.filter(|(_, sent)| sent.task.job == id).collect()
-    }
-
-    /// A task was taken back from a worker, and is not to be sent again.
-    pub(crate) fn withdrew(&mut self, worker: usize, task: TaskId) {
-        self.workers[worker].has.retain(|sent| sent.task != task);
-    }
-
-    /// A task waits to be sent again, before those of its job that never were.
-    pub(crate) fn returned(&mut self, task: TaskId) {
-        let Some(job) = self.job_mut(task.job) else {
-            return;
-        };
-        if let Some(worker) = job.worker_of(task.item) {
-            if !job.is_forgotten() {
-                self.workers[worker].own.push_front(task);
-                self.owned += 1;
-            }
-            return;
-        }
-        let first = job.give_back(task.item);
-        if first {
-            self.queue.push_front(task.job);
-            self.turn = 0;
-        }
-    }
-
-    /// From whom to take tasks back, while a ready worker has none and nothing is queued: whoever has
-    /// most, of at least two, of whom `passed_over` does not say that nothing is to be had there; and how
-    /// many.
-    pub(crate) fn victim(&self, passed_over: impl Fn(usize) -> bool) -> Option<(usize, usize)> {
-        if self.has_queued() {
-            return None;
-        }
-        let idle = |worker: &Worker<M>| worker.ready && worker.has.is_empty();
-        let idle = self.workers.iter().filter(|worker| idle(worker)).count();
-        if idle == 0 {
-            return None;
-        }
-        let candidates = self.workers.iter().enumerate();
-        let candidates =
-            candidates.filter(|(index, worker)| worker.has.len() >= 2 && !passed_over(*index));
-        let (index, worker) = candidates.max_by_key(|(_, worker)| worker.has.len())?;
-        // As many as leave victim and idle workers with the same number.
-        Some((index, worker.has.len() * idle / (idle + 1)))
-    }
-
-    /// A ready worker with room, below the window; one that has nothing where there is one.
-    fn pick(&mut self, window: usize) -> Option<usize> {
-        let count = self.workers.len();
-        let mut fallback = None;
-        for step in 0..count {
-            let index = (self.cursor + step) % count;
-            let worker = &self.workers[index];
-            if !worker.ready || worker.full || !worker.own.is_empty() || worker.has.len() >= window
-            {
-                continue;
-            }
-            if worker.has.is_empty() {
-                self.cursor = index;
-                return Some(index);
-            }
-            fallback.get_or_insert(index);
-        }
-        self.cursor = fallback?;
-        fallback
     }
 
     fn job(&self, id: JobId) -> Option<&Job> {

@@ -1,10 +1,15 @@
 //! The scheduler, driven by scripts and by chance.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+
+impl Mark for () {
+    fn later(self, _: usize) {}
+}
 
 fn scheduler(workers: usize) -> Scheduler<()> {
     let mut scheduler = Scheduler::new(workers);
@@ -16,7 +21,7 @@ fn scheduler(workers: usize) -> Scheduler<()> {
 fn send(scheduler: &mut Scheduler<()>) -> Vec<(usize, usize)> {
     let mut sent = vec![];
     while let Some((worker, task)) = scheduler.next() {
-        scheduler.sent(worker, task, ());
+        scheduler.sent(worker, task, 1, ());
         sent.push((worker, task.item));
     }
     sent
@@ -42,8 +47,7 @@ fn a_run_is_what_may_go_to_a_worker_before_anybody_else_is_served() {
     let run = |scheduler: &mut Scheduler<()>| {
         let (worker, task) = scheduler.next().unwrap();
         let run = scheduler.run(worker, task);
-        scheduler.sent(worker, task, ());
-        scheduler.sent_more(worker, task, vec![(); run - 1]);
+        scheduler.sent(worker, task, run, ());
         (worker, task.item, run)
     };
     // To those who have nothing one by one, and to one of them as much as its window takes.
@@ -67,7 +71,7 @@ fn a_run_is_what_may_go_to_a_worker_before_anybody_else_is_served() {
         (item + 2, true, many + 1)
     );
     // One that came back does not go with those that never went.
-    scheduler.took_back(worker);
+    scheduler.took_back(worker, 1);
     let (_, back, alone) = run(&mut scheduler);
     assert_eq!(alone, 1);
     assert!(back < item + 2 + many);
@@ -133,7 +137,7 @@ fn the_window_shrinks_to_some_milliseconds_of_work() {
     assert!(scheduler.pace(job, Duration::from_millis(1)));
     let mut taken_back = 0;
     while scheduler.is_over(0) {
-        scheduler.took_back(0);
+        scheduler.took_back(0, 1);
         taken_back += 1;
     }
     assert_eq!((scheduler.count(0), taken_back), (5, 1019));
@@ -147,12 +151,12 @@ fn what_is_forgotten_is_not_taken_back() {
     let job = scheduler.add(3);
     send(&mut scheduler);
     scheduler.forget_queued(job);
-    scheduler.took_back(0);
+    scheduler.took_back(0, 1);
     assert!(!scheduler.has_queued());
     scheduler
         .lost(0)
         .into_iter()
-        .for_each(|sent| scheduler.returned(sent.task));
+        .for_each(|sent| scheduler.returned(sent));
     scheduler.ready(0);
     assert_eq!(send(&mut scheduler), []);
 }
@@ -164,7 +168,7 @@ fn jobs_take_turns() {
     let short = scheduler.add(1);
     let mut order = vec![];
     while let Some((worker, task)) = scheduler.next() {
-        scheduler.sent(worker, task, ());
+        scheduler.sent(worker, task, 1, ());
         order.push(task.job);
         scheduler.finished(worker);
     }
@@ -184,7 +188,7 @@ fn an_idle_worker_is_given_what_another_has_not_started() {
     assert_eq!(scheduler.victim(|_| false), Some((0, 1)));
     assert_eq!(scheduler.victim(|worker| worker == 0), None);
     assert_eq!(scheduler.youngest(0).unwrap().task.item, 1);
-    scheduler.took_back(0);
+    scheduler.took_back(0, 1);
     assert_eq!(send(&mut scheduler), [(1, 1)]);
     assert_eq!(scheduler.victim(|_| false), None);
 }
@@ -200,7 +204,7 @@ fn what_a_lost_worker_had_is_sent_again_first_and_in_order() {
     lost.iter()
         .skip(1)
         .rev()
-        .for_each(|sent| scheduler.returned(sent.task));
+        .for_each(|sent| scheduler.returned(*sent));
     assert_eq!(scheduler.next(), None);
     scheduler.ready(0);
     let again: Vec<_> = send(&mut scheduler)
@@ -223,7 +227,7 @@ fn a_removed_job_is_sent_no_more_and_its_index_serves_another() {
     assert_ne!(first, second);
     let sent = scheduler.finished(0).unwrap();
     assert_eq!(sent.task.job, first);
-    scheduler.returned(sent.task);
+    scheduler.returned(sent);
     assert_eq!(send(&mut scheduler), [(0, 0)]);
 }
 
@@ -269,9 +273,8 @@ proptest! {
                     for _ in 0..count {
                         let Some((worker, task)) = scheduler.next() else { break };
                         let run = scheduler.run(worker, task);
-                        scheduler.sent(worker, task, ());
                         // Not all of a run may find room.
-                        scheduler.sent_more(worker, task, vec![(); (run - 1).min(count)]);
+                        scheduler.sent(worker, task, run.min(count), ());
                     }
                 }
                 Event::Full => {
@@ -287,16 +290,17 @@ proptest! {
                 Event::TakeBack => {
                     if let Some((worker, count)) = scheduler.victim(|_| false) {
                         prop_assert!(count >= 1 && count < scheduler.count(worker));
-                        (0..count).for_each(|_| scheduler.took_back(worker));
+                        (0..count).for_each(|_| scheduler.took_back(worker, 1));
                     }
                 }
                 Event::Die(worker, started) => {
-                    let lost = scheduler.lost(worker);
-                    let first = usize::from(started && !lost.is_empty());
-                    if first == 1 {
-                        settle(&mut open, lost[0].task)?;
+                    let mut lost = scheduler.lost(worker);
+                    if started && let Some(sent) = lost.pop_front() {
+                        settle(&mut open, sent.task)?;
+                        lost.push_front(sent.later(1));
                     }
-                    lost.iter().skip(first).rev().for_each(|sent| scheduler.returned(sent.task));
+                    let left = lost.iter().rev().filter(|sent| sent.count > 0);
+                    left.for_each(|sent| scheduler.returned(*sent));
                     scheduler.ready(worker);
                 }
             }
@@ -306,7 +310,7 @@ proptest! {
             let mut progress = false;
             scheduler.try_again();
             while let Some((worker, task)) = scheduler.next() {
-                scheduler.sent(worker, task, ());
+                scheduler.sent(worker, task, 1, ());
                 progress = true;
             }
             for worker in 0..4 {
@@ -340,12 +344,12 @@ fn a_task_for_one_worker_goes_to_it_alone_and_before_all_others() {
     assert_eq!(next(&mut scheduler), Some((1, true, 1)));
     let (worker, task) = scheduler.next().unwrap();
     assert_eq!(scheduler.run(worker, task), 1);
-    scheduler.sent(worker, task, ());
+    scheduler.sent(worker, task, 1, ());
     assert!(!scheduler.has_own(1) && scheduler.has_own(0));
     // One that comes back, from a worker that is dead or stopped, is that seat's again.
     let lost = scheduler.lost(1);
     assert_eq!(lost.len(), 1);
-    scheduler.returned(lost[0].task);
+    scheduler.returned(lost[0]);
     assert!(scheduler.has_own(1));
     scheduler.ready(1);
     assert_eq!(next(&mut scheduler), Some((1, true, 1)));

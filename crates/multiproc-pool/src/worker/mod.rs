@@ -20,7 +20,7 @@ mod work;
 use std::time::Duration;
 
 use multiproc_process::function::Callable;
-use multiproc_shm::ring::{Assembler, Consumer, Producer, Spin};
+use multiproc_shm::ring::{Assembler, Consumer, ItemProducer, Producer, Spin};
 use multiproc_shm::{Bells, Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
@@ -75,7 +75,6 @@ pub(crate) fn serve(mut setup: Setup) -> Result<(), Failure> {
             Order::Task { body, tag } => {
                 worker.work(&body, tag)?;
                 worker.body = kept(body);
-                worker.weigh()?;
             }
         }
     }
@@ -83,12 +82,13 @@ pub(crate) fn serve(mut setup: Setup) -> Result<(), Failure> {
 }
 
 struct Worker {
-    /// Keeps the death word's memory in use.
-    _lane: Lane,
+    lane: Lane,
     bells: Bells,
     link: Link,
     tasks: Consumer<Block>,
     results: Producer<Block>,
+    /// For results that are short.
+    items: ItemProducer<Block>,
     incoming: Assembler,
     functions: Vec<Option<Result<Callable, String>>>,
     /// The ticket of the last handles that came.
@@ -132,13 +132,14 @@ impl Worker {
                 Asked::of_process(&lane)
             }
         };
-        let (tasks, results) = lane.worker()?;
+        let (tasks, results, items) = lane.worker()?;
         Ok(Worker {
-            _lane: lane,
+            lane,
             bells,
             link: Link::from(link),
             tasks,
             results,
+            items,
             incoming: Assembler::default(),
             functions: Vec::new(),
             last_frame: None,

@@ -8,8 +8,8 @@ use multiproc_wire::{Failure, Incoming, decode};
 use super::{Worker, ring_both, state};
 use crate::job::Handles;
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, SPAN,
-    TASK,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, RUN,
+    RUN_HEADER, SPAN, TASK,
 };
 
 pub(super) enum Order {
@@ -39,7 +39,7 @@ impl Worker {
                 continue;
             };
             let tag = record.tag();
-            match tag & !(HANDLES | CHUNK | FOLLOWS) {
+            match tag & !(HANDLES | CHUNK | FOLLOWS | RUN) {
                 EXIT => {
                     self.tell();
                     return Ok(None);
@@ -85,6 +85,28 @@ impl Worker {
                         ring_both(&self.bells);
                     }
                     return Ok(Some(Order::Forget(key)));
+                }
+                TASK if tag & RUN != 0 => {
+                    let mut head = [0; RUN_HEADER];
+                    if !record.copy_to(&mut head) {
+                        return Err(malformed());
+                    }
+                    let [a, b, c, d, _, _, _, _, count @ ..] = head;
+                    let count = u16::try_from(u32::from_le_bytes(count))?;
+                    // Before the claim, behind which the parent looks at it.
+                    self.lane
+                        .claims()
+                        .begin(u32::from_le_bytes([a, b, c, d]), count);
+                    if !record.claim() {
+                        continue;
+                    }
+                    let mut body = std::mem::take(&mut self.body);
+                    body.clear();
+                    record.append_to(&mut body);
+                    if record.advance() {
+                        ring_both(&self.bells);
+                    }
+                    return Ok(Some(Order::Task { body, tag }));
                 }
                 // One that was taken back meanwhile is passed over by the next look.
                 TASK if !record.claim() => {}

@@ -8,8 +8,8 @@ use super::orders::malformed;
 use super::{Worker, kept};
 use crate::job::{Handles, MAX_HANDLES};
 use crate::protocol::{
-    ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, FOLLOWS, HANDLES, PANICKED, RESULT_HEADER, RESULT_LOST,
-    RETURNED, TASK_HEADER,
+    ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, FOLLOWS, HANDLES, PANICKED, RESULT_LOST, RETURNED, RUN,
+    RUN_HEADER, TASK_HEADER,
 };
 
 /// So many answers are published before whoever waits for them is told, at most: a look at whether somebody
@@ -17,16 +17,19 @@ use crate::protocol::{
 const MOST_UNTOLD: u32 = 32;
 
 impl Worker {
+    /// Does what came in a record: a task, or as many of several as are not taken back.
     pub(super) fn work(&mut self, body: &[u8], tag: u16) -> Result<(), Failure> {
-        if let Some(began) = &mut self.began {
-            *began = Deadline::now().nanos();
-        }
-        let (ticket, rest) = body
-            .split_first_chunk::<RESULT_HEADER>()
-            .ok_or_else(malformed)?;
+        let (ticket, rest) = body.split_first_chunk().ok_or_else(malformed)?;
         let (number, argument) = rest.split_first_chunk().ok_or_else(malformed)?;
-        const { assert!(TASK_HEADER == 2 * RESULT_HEADER) };
-        let number = u32::from_le_bytes(*number) as usize;
+        let function = self.function(u32::from_le_bytes(*number))?;
+        if tag & FOLLOWS == 0 {
+            // It may take long.
+            self.tell();
+        }
+        if tag & RUN != 0 {
+            return self.work_on(&function, u32::from_le_bytes(*ticket), argument);
+        }
+        self.begin();
         let handles = match tag & HANDLES {
             0 => Handles::new(),
             _ => match self.take_handles(*ticket) {
@@ -34,43 +37,104 @@ impl Worker {
                 Err(why) => return self.put(ARGUMENTS_LOST, ticket, why.message().as_bytes()),
             },
         };
-        let function = self
-            .functions
-            .get(number)
-            .cloned()
-            .flatten()
+        match function {
+            Err(why) => self.put(ARGUMENTS_LOST, ticket, why.as_bytes()),
+            Ok(callable) if tag & CHUNK != 0 => self.call_each(callable, *ticket, argument),
+            Ok(callable) => self.call(callable, *ticket, argument, handles),
+        }?;
+        self.weigh()
+    }
+
+    /// Does several tasks of which the first has that ticket, one by one, until none is left to claim.
+    fn work_on(
+        &mut self,
+        function: &Result<Callable, String>,
+        first: u32,
+        items: &[u8],
+    ) -> Result<(), Failure> {
+        let mut rest = items
+            .get(RUN_HEADER - TASK_HEADER..)
             .ok_or_else(malformed)?;
-        let callable = match function {
-            Ok(callable) => callable,
-            Err(why) => return self.put(ARGUMENTS_LOST, ticket, why.as_bytes()),
-        };
-        // It may take long.
-        if tag & FOLLOWS == 0 || self.untold >= MOST_UNTOLD {
-            self.tell();
+        while let Some(index) = self.lane.claims().claim() {
+            let argument;
+            let (length, behind) = rest.split_first().ok_or_else(malformed)?;
+            (argument, rest) = behind
+                .split_at_checked(usize::from(*length))
+                .ok_or_else(malformed)?;
+            if self.untold >= MOST_UNTOLD {
+                self.tell();
+            }
+            self.begin();
+            let ticket = first.wrapping_add(u32::from(index)).to_le_bytes();
+            match function {
+                Ok(callable) => self.call(*callable, ticket, argument, Handles::new()),
+                Err(why) => self.put(ARGUMENTS_LOST, &ticket, why.as_bytes()),
+            }?;
+            self.weigh()?;
         }
+        Ok(())
+    }
+
+    /// The function of that number, or why it is not here.
+    fn function(&self, number: u32) -> Result<Result<Callable, String>, Failure> {
+        let function = self.functions.get(number as usize);
+        function.cloned().flatten().ok_or_else(malformed)
+    }
+
+    /// Notes when a task begins, where that is to be said.
+    fn begin(&mut self) {
+        if let Some(began) = &mut self.began {
+            *began = Deadline::now().nanos();
+        }
+    }
+
+    /// Does a task of one item.
+    fn call(
+        &mut self,
+        callable: Callable,
+        ticket: [u8; 4],
+        argument: &[u8],
+        handles: Handles,
+    ) -> Result<(), Failure> {
         let mut result = std::mem::take(&mut self.result);
         result.clear();
-        self.asked.begin(*ticket);
-        let (kind, handoffs) = {
+        // For its length, where it goes without a record.
+        result.push(0);
+        self.asked.begin(ticket);
+        let (kind, handoff) = {
             let _in_span = self.span.enter();
-            match tag & CHUNK {
-                0 => {
-                    let (kind, handoff) = call(callable, argument, handles, &mut result)?;
-                    // Most hand over nothing, and a vector of nothing allocates nothing.
-                    let handoffs = match handoff.is_empty() {
-                        true => Vec::new(),
-                        false => vec![handoff],
-                    };
-                    (kind, handoffs)
-                }
-                _ => (
-                    RETURNED | CHUNK,
-                    call_each(callable, argument, &mut result)?,
-                ),
-            }
+            call(callable, argument, handles, &mut result)?
         };
         self.asked.end();
-        self.answer(kind, *ticket, &result, handoffs)?;
+        let nothing_else = kind == RETURNED && handoff.is_empty();
+        if !nothing_else || !self.answer_shortly(&mut result) {
+            // Most hand over nothing, and a vector of nothing allocates nothing.
+            let handoffs = match handoff.is_empty() {
+                true => Vec::new(),
+                false => vec![handoff],
+            };
+            self.answer(kind, ticket, &result[1..], handoffs)?;
+        }
+        self.result = kept(result);
+        Ok(())
+    }
+
+    /// Does a task of several items.
+    fn call_each(
+        &mut self,
+        callable: Callable,
+        ticket: [u8; 4],
+        items: &[u8],
+    ) -> Result<(), Failure> {
+        let mut result = std::mem::take(&mut self.result);
+        result.clear();
+        self.asked.begin(ticket);
+        let handoffs = {
+            let _in_span = self.span.enter();
+            call_each(callable, items, &mut result)?
+        };
+        self.asked.end();
+        self.answer(RETURNED | CHUNK, ticket, &result, handoffs)?;
         self.result = kept(result);
         Ok(())
     }
@@ -121,6 +185,7 @@ fn call_each(
         (argument, rest) = rest
             .split_at_checked(u32::from_le_bytes(*length) as usize)
             .ok_or_else(malformed)?;
+        let (_, argument) = argument.split_first().ok_or_else(malformed)?;
         let start = results.len();
         results.extend_from_slice(&[0; CHUNK_HEADER]);
         let (mut kind, mut handoff) = call(callable, argument, Handles::new(), results)?;

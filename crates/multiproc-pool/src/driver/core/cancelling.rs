@@ -16,10 +16,9 @@ impl Core {
             job.final_try = true;
         }
         for (seat, sent) in self.scheduler.sent_of(id) {
-            if let Seat::Taken(worker) = &mut self.seats[seat]
-                && worker.revoke(sent.mark)
-            {
-                self.scheduler.withdrew(seat, sent.task);
+            if let Seat::Taken(worker) = &mut self.seats[seat] {
+                let taken = worker.take_back(sent.mark, sent.count, sent.count);
+                self.scheduler.withdrew(seat, sent.task, taken);
             }
         }
         // What is left at a worker was started: it is the oldest there, or finished and not yet heard of.

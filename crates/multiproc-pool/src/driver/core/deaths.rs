@@ -20,12 +20,16 @@ impl Core {
         let (record, since) = (worker.record(), worker.since());
         let end = worker.end();
         let mut broken = None;
+        let mut lost = Vec::new();
         // Started are those it has claimed; it takes them one by one, so that is the oldest or none.
         while let Some(sent) = had.pop_back() {
-            if !end.had_started(sent.mark.position) {
-                self.scheduler.returned(sent.task);
-                continue;
+            let started = end.had_started(sent.mark, sent.count);
+            lost.extend((0..started).rev().map(|task| sent.at(task)));
+            if started < sent.count {
+                self.scheduler.returned(sent.later(started));
             }
+        }
+        for sent in lost {
             self.note_lost(record, sent.task, since);
             let condemned = self
                 .condemned
@@ -40,7 +44,7 @@ impl Core {
                 continue;
             };
             if (job.policy.retry_signals || !end.was_signalled()) && job.may_retry(sent.task.item) {
-                self.scheduler.returned(sent.task);
+                self.scheduler.returned(sent);
                 continue;
             }
             let (first, attempts) = (

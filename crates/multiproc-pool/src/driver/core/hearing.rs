@@ -6,20 +6,27 @@ use super::{Core, Seat};
 use crate::driver::worker::{Heard, Retired};
 use crate::scheduler::JobId;
 
+/// Why a worker is not listened to any more.
+const NOT_GIVEN: &str = "it answered a task that it was not given";
+
 impl Core {
     /// Takes in what a worker has said.
     pub(super) fn hear(&mut self, seat: usize) {
         let mut heard = 0;
         let mut job_heard = None;
-        if let Some((job, count)) = self.hear_returned(seat) {
-            job_heard = Some(job);
-            heard = count;
-            self.conclude(job);
-        }
-        while let Seat::Taken(worker) = &mut self.seats[seat] {
+        loop {
+            while let Some((job, count)) = self.hear_short(seat) {
+                job_heard = Some(job);
+                heard += count;
+            }
+            let oldest = self.scheduler.oldest(seat).map(|sent| sent.mark.ticket());
+            let Seat::Taken(worker) = &mut self.seats[seat] else {
+                break;
+            };
             let record = worker.record();
-            match worker.hear() {
+            match worker.hear(oldest) {
                 Ok(None) => break,
+                Ok(Some(Heard::Short)) => {}
                 Ok(Some(Heard::Ready)) => {
                     self.failed_starts = 0;
                     if let Some(recorder) = &mut self.recorder {
@@ -36,9 +43,8 @@ impl Core {
                     self.retire(seat, Retired::Spent);
                 }
                 Ok(Some(Heard::Answer(answer))) => {
-                    let expected = self.scheduler.oldest(seat).map(|sent| sent.mark.ticket);
-                    if expected != Some(answer.ticket()) {
-                        worker.distrust("it answered a task that it was not given");
+                    if oldest != Some(answer.ticket()) {
+                        worker.distrust(NOT_GIVEN);
                         break;
                     }
                     let Some(sent) = self.scheduler.finished(seat) else {
@@ -61,13 +67,13 @@ impl Core {
                     // A job that was taken or failed meanwhile wants no answer.
                     if let Some(job) = job.filter(|job| !job.is_settled(sent.task.item)) {
                         if answer.is_panic() && job.may_retry(sent.task.item) {
-                            self.scheduler.returned(sent.task);
+                            self.scheduler.returned(sent);
                         } else {
                             answer.deliver(job, sent.task.item);
                             self.conclude(sent.task.job);
                         }
                     }
-                    self.has_finished(seat);
+                    self.has_finished(seat, 1);
                 }
                 Err(why) => {
                     worker.distrust(&why);
@@ -80,47 +86,61 @@ impl Core {
         }
     }
 
-    /// Takes in what a worker says for as long as that is what tasks of the same job returned, one item each: the rule, and
-    /// short, since it is done for every task. Everything else is left to [`hear`](Self::hear). How many, of which job.
-    fn hear_returned(&mut self, seat: usize) -> Option<(JobId, u32)> {
+    /// Takes in short answers to tasks that were sent together, as many as are there and are next: the rule, and short, since
+    /// that is all that is done for most tasks. How many, of which job.
+    fn hear_short(&mut self, seat: usize) -> Option<(JobId, u32)> {
         let Seat::Taken(worker) = &mut self.seats[seat] else {
             return None;
         };
-        // Where each task's end has to be looked at.
-        let settings = &self.settings;
-        let each = settings.max_tasks.is_some() || settings.timeline.is_some();
-        if each || !self.condemned.is_empty() {
+        let oldest = self.scheduler.oldest(seat);
+        let ticket = oldest.map_or(0, |oldest| oldest.mark.ticket());
+        let next = worker.short_answers(ticket)?;
+        let Some(oldest) = oldest else {
+            worker.distrust(NOT_GIVEN);
+            return None;
+        };
+        let count = oldest.count.min(next);
+        if count == 0 {
             return None;
         }
-        let id = self.scheduler.oldest(seat)?.task.job;
-        let job = job_of(&mut self.jobs, id).filter(|job| job.is_single())?;
-        let mut heard = 0;
-        while let Some(sent) = self.scheduler.oldest(seat)
-            && sent.task.job == id
-            && !job.is_settled(sent.task.item)
-            && job.returned_if(sent.task.item, |results| {
-                worker.hear_returned(sent.mark.ticket, results)
-            })
-        {
-            self.scheduler.finished(seat);
-            heard += 1;
+        let tasks = oldest.task.item..oldest.task.item + count;
+        let taken = match job_of(&mut self.jobs, oldest.task.job) {
+            Some(job) if !job.is_single() => Err("it answered for one item only".to_string()),
+            Some(job) => {
+                job.returned_some(tasks, |buffer, places| worker.take_short(buffer, places))
+            }
+            // A job that was taken meanwhile wants no answer.
+            None => worker.take_short(&mut Vec::new(), &mut vec![0; count]),
+        };
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(why) => {
+                worker.distrust(&why);
+                return None;
+            }
+        };
+        if !self.condemned.is_empty() {
+            // They were faster than their end.
+            let tasks = oldest.task.item..oldest.task.item + taken;
+            self.condemned
+                .retain(|(task, _)| task.job != oldest.task.job || !tasks.contains(&task.item));
         }
-        if self.scheduler.count(seat) == 0 {
-            worker.rests(self.settings.idle_timeout);
-        }
-        worker.count_more(heard);
-        (heard > 0).then_some((id, heard))
+        self.scheduler.finished_some(seat, taken);
+        self.conclude(oldest.task.job);
+        let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+        self.has_finished(seat, taken);
+        (taken > 0).then_some((oldest.task.job, taken))
     }
 
-    /// A worker has finished a task: it may have nothing to do now, or have done enough.
-    fn has_finished(&mut self, seat: usize) {
+    /// A worker has finished some tasks: it may have nothing to do now, or have done enough.
+    fn has_finished(&mut self, seat: usize, tasks: u32) {
         let Seat::Taken(worker) = &mut self.seats[seat] else {
             return;
         };
         if self.scheduler.count(seat) == 0 {
             worker.rests(self.settings.idle_timeout);
         }
-        let finished = worker.count();
+        let finished = worker.count(tasks);
         if self.settings.max_tasks.is_some_and(|most| finished >= most) {
             self.retire(seat, Retired::Spent);
         }

@@ -103,8 +103,11 @@ impl Core {
     /// How many items are with a worker.
     fn items_at(&self, seat: usize) -> u64 {
         let tasks = self.scheduler.at(seat);
-        let items =
-            tasks.filter_map(|sent| Some(self.job(sent.task.job)?.items_of(sent.task.item).len()));
+        let items = tasks.filter_map(|sent| {
+            let job = self.job(sent.task.job)?;
+            let tasks = sent.task.item..sent.task.item + sent.count;
+            Some(tasks.map(|task| job.items_of(task).len()).sum::<usize>())
+        });
         items.sum::<usize>() as u64
     }
 

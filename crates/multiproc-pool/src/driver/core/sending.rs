@@ -5,6 +5,7 @@ use multiproc_sys::clock::Deadline;
 use super::jobs::job_of;
 use super::{Core, Seat};
 use crate::driver::worker::Push;
+use crate::protocol::MAX_RUN;
 
 impl Core {
     /// Sends tasks for as long as there are any, and workers for them.
@@ -52,21 +53,29 @@ impl Core {
                 continue;
             }
             let run = match self.settings.max_tasks {
-                None => self.scheduler.run(seat, task),
+                None => self.scheduler.run(seat, task).min(MAX_RUN.into()),
                 Some(_) => 1,
             };
+            let run = job.plain(task.item..task.item + run).max(1);
+            let several = u16::try_from(run).ok().filter(|run| *run > 1);
+            let pushed = match worker.prepare(job.function, function, job.state.as_ref()) {
+                Err(stop) => stop,
+                Ok(()) => match several {
+                    None => worker.push(job.function, &payload),
+                    Some(count) => {
+                        let items = job.plain_items(task.item..task.item + run);
+                        worker.push_run(job.function, count, items)
+                    }
+                },
+            };
             self.restless.insert(seat);
-            match worker.push(job.function, function, job.state.as_ref(), &payload) {
+            match pushed {
                 Push::Sent(mark) => {
-                    self.scheduler.sent(seat, task, mark);
+                    self.scheduler.sent(seat, task, run, mark);
                     if self.scheduler.count(seat) == 1 {
                         worker.begins();
                         // It has nothing to do but this.
                         worker.publish();
-                    } else if run > 1 {
-                        let more = task.item + 1..task.item + run;
-                        let marks = more.map_while(|task| worker.push_more(job, task));
-                        self.scheduler.sent_more(seat, task, marks);
                     }
                 }
                 Push::Full => self.scheduler.full(seat),
@@ -133,16 +142,20 @@ impl Core {
         next
     }
 
-    /// Takes back from a worker what it has not started, the youngest first, down to so many tasks.
+    /// Takes back from a worker what it has not started, the youngest first, down to so many tasks or fewer.
     pub(super) fn recall(&mut self, seat: usize, down_to: usize) {
         let Seat::Taken(worker) = &mut self.seats[seat] else {
             return;
         };
         while self.scheduler.count(seat) > down_to
             && let Some(youngest) = self.scheduler.youngest(seat)
-            && worker.revoke(youngest.mark)
         {
-            self.scheduler.took_back(seat);
+            let most = self.scheduler.count(seat) - down_to;
+            let taken = worker.take_back(youngest.mark, youngest.count, most);
+            if taken == 0 {
+                break;
+            }
+            self.scheduler.took_back(seat, taken);
         }
     }
 

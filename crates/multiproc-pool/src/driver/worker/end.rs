@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use multiproc_process::ExitStatus;
-use multiproc_shm::ring::{Position, Producer};
+use multiproc_shm::ring::Producer;
 use multiproc_shm::{Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::robust::OWNER_DIED;
@@ -14,7 +14,7 @@ use multiproc_sys::signal::ABORT;
 use multiproc_wire::Panic;
 
 use super::body::Body;
-use super::{Retired, Worker};
+use super::{Mark, Retired, Worker, claimed};
 use crate::error::TaskError;
 
 impl Worker {
@@ -87,6 +87,7 @@ impl Worker {
             was_idle: self.retired == Some(Retired::Idle),
             was_ready: self.ready,
             tasks: self.tasks,
+            lane: self.lane,
             corpse: Corpse {
                 body: self.body,
                 reaped: self.reaped,
@@ -109,13 +110,18 @@ pub(in crate::driver) struct End {
     pub(in crate::driver) was_idle: bool,
     pub(in crate::driver) was_ready: bool,
     tasks: Producer<Block>,
+    lane: Lane,
     pub(in crate::driver) corpse: Corpse,
 }
 
 impl End {
-    /// Whether the worker had started the task. If not, it never will.
-    pub(in crate::driver) fn had_started(&self, position: Position) -> bool {
-        !self.tasks.revoke(position)
+    /// How many of so many tasks from that one on, which were sent together, the worker had started.
+    pub(in crate::driver) fn had_started(&self, mark: Mark, count: usize) -> usize {
+        if self.tasks.revoke(mark.position) {
+            return 0;
+        }
+        let claimed = claimed(&self.lane, mark);
+        usize::from(claimed.saturating_sub(mark.index)).min(count)
     }
 
     /// Whether it was a signal that ended the worker, other than one it sends itself: to abort.

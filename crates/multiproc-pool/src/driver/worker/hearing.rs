@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use multiproc_shm::Block;
+use multiproc_shm::ring::Record;
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::{Incoming, Link, decode};
 
@@ -21,6 +23,8 @@ pub(crate) enum Heard<'a> {
     /// It has more memory in use than it may.
     Tired,
     Answer(Answer<'a>),
+    /// There are short answers that come before the next record.
+    Short,
 }
 
 /// What a worker has said of a task.
@@ -36,11 +40,14 @@ pub(crate) struct Answer<'a> {
 }
 
 impl Worker {
-    /// What the worker has said next.
+    /// What the worker has said next in a record; its oldest task has that ticket.
     ///
     /// # Errors
     /// Where that is nothing a worker says.
-    pub(in crate::driver) fn hear(&mut self) -> Result<Option<Heard<'_>>, String> {
+    pub(in crate::driver) fn hear(
+        &mut self,
+        oldest: Option<u32>,
+    ) -> Result<Option<Heard<'_>>, String> {
         if self.distrusted.is_some() {
             return Ok(None);
         }
@@ -49,6 +56,12 @@ impl Worker {
                 return Ok(None);
             };
             let tag = record.tag();
+            if let Some(ticket) = ticket_of(&record)
+                && oldest != Some(ticket)
+                && self.items.look()
+            {
+                return Ok(Some(Heard::Short));
+            }
             let whole = self
                 .incoming
                 .add(&record)
@@ -68,31 +81,35 @@ impl Worker {
         Ok(Some(heard))
     }
 
-    /// Takes in what is next if it is what the task of that ticket returned, without handles and in one record, as
-    /// most are, and appends it to `buffer`. `false`, and nothing taken, where it is anything else.
-    #[inline]
-    pub(in crate::driver) fn hear_returned(&mut self, ticket: u32, buffer: &mut Vec<u8>) -> bool {
-        if self.distrusted.is_some() {
-            return false;
+    /// How many of the short answers there are may be taken, if the worker's oldest task has that ticket, before what is
+    /// said in a record has its turn. `None` where there is no short answer.
+    pub(in crate::driver) fn short_answers(&mut self, oldest: u32) -> Option<usize> {
+        // First, so that whatever was said before them is seen below.
+        if self.distrusted.is_some() || !self.items.look() {
+            return None;
         }
         // What cannot be is found again by `hear`.
         let Ok(Some(record)) = self.results.peek() else {
-            return false;
+            return Some(usize::MAX);
         };
-        let mut found = [0; RESULT_HEADER];
-        let expected = record.tag() == RETURNED
-            && record.is_first()
-            && !record.has_more()
-            && record.copy_to(&mut found)
-            && found == ticket.to_le_bytes();
-        if !expected {
-            return false;
+        match ticket_of(&record) {
+            Some(ticket) => usize::try_from(ticket.wrapping_sub(oldest)).ok(),
+            None => Some(0),
         }
-        record.append_behind(RESULT_HEADER, buffer);
-        if record.advance() {
-            self.results.wake_producer();
-        }
-        true
+    }
+
+    /// Takes short answers in, as many as there are places, as [`ItemConsumer::take`] has it.
+    ///
+    /// [`ItemConsumer::take`]: multiproc_shm::ring::ItemConsumer::take
+    #[inline]
+    pub(in crate::driver) fn take_short(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        places: &mut [u64],
+    ) -> Result<usize, String> {
+        self.items
+            .take(buffer, places)
+            .map_err(|corrupt| corrupt.to_string())
     }
 
     /// Stops listening to a worker that broke the protocol, and ends it.
@@ -102,8 +119,16 @@ impl Worker {
     }
 
     pub(in crate::driver) fn has_news(&self) -> bool {
-        self.distrusted.is_none() && self.results.has_news()
+        self.distrusted.is_none() && (self.results.has_news() || self.items.available() > 0)
     }
+}
+
+/// The ticket of the answer that begins with a record.
+fn ticket_of(record: &Record<'_, Block>) -> Option<u32> {
+    let mut ticket = [0; RESULT_HEADER];
+    let is_notice = matches!(record.tag(), READY | TIRED);
+    let known = !is_notice && record.is_first() && record.copy_to(&mut ticket);
+    known.then(|| u32::from_le_bytes(ticket))
 }
 
 /// What a record of that tag and these bytes says. `stamped`: an answer ends with when its task began and ended.
@@ -218,7 +243,7 @@ impl Answer<'_> {
 fn settle(job: &mut Job, item: usize, kind: u16, body: &[u8], handles: Handles) {
     let text = || String::from_utf8_lossy(body).into_owned();
     let error = match kind {
-        RETURNED => return job.returned(item, handles, |results| results.extend_from_slice(body)),
+        RETURNED => return job.returned(item, handles, body),
         PANICKED => match decode(body, Vec::new()) {
             Ok(panic) => TaskError::Panicked(panic),
             Err(error) => TaskError::Decode(error),

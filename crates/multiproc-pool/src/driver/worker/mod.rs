@@ -19,11 +19,12 @@ mod timing;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use multiproc_shm::ring::{Assembler, Consumer, Outgoing, Position, Producer};
+use multiproc_shm::ring::{Assembler, Consumer, ItemConsumer, Outgoing, Position, Producer};
 use multiproc_shm::{Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
 
+use crate::scheduler;
 use crate::view::span::Context;
 use body::Body;
 pub(super) use end::Corpse;
@@ -33,12 +34,45 @@ pub(crate) use hearing::understand;
 use seen::Seen;
 pub(super) use sending::Push;
 
-/// How a task that was sent is known again.
+/// How a task that was sent is known again, and those behind it in the same record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
-    pub(super) ticket: u32,
-    pub(super) position: Position,
+    /// The ticket of the first task of its record.
+    first: u32,
+    /// How many tasks were in that.
+    count: u16,
+    /// Which of them it is.
+    index: u16,
+    position: Position,
     handles: bool,
+}
+
+impl Mark {
+    #[inline]
+    pub(super) fn ticket(self) -> u32 {
+        self.first.wrapping_add(u32::from(self.index))
+    }
+}
+
+impl scheduler::Mark for Mark {
+    #[inline]
+    fn later(self, tasks: usize) -> Mark {
+        // No more than there are in a record.
+        let tasks = u16::try_from(tasks).unwrap_or(u16::MAX);
+        Mark {
+            index: self.index.saturating_add(tasks),
+            ..self
+        }
+    }
+}
+
+/// How many of the tasks of a record its worker has claimed, which has claimed the record.
+fn claimed(lane: &Lane, mark: Mark) -> u16 {
+    match mark.count {
+        1 => 1,
+        // It has gone on to others where it says nothing of these.
+        count => lane.claims().claimed(mark.first).unwrap_or(count),
+    }
 }
 
 /// Why a worker is to end that could go on.
@@ -60,6 +94,8 @@ pub(super) struct Worker {
     lane: Lane,
     tasks: Producer<Block>,
     results: Consumer<Block>,
+    /// Results that are short.
+    items: ItemConsumer<Block>,
     link: Link,
     incoming: Assembler,
     /// A large task of which a part is in the ring.
@@ -114,14 +150,9 @@ impl Worker {
         self.body.pid()
     }
 
-    /// So many tasks are finished.
-    pub(super) fn count_more(&mut self, tasks: u32) {
+    /// So many tasks are finished: how many are in all.
+    pub(super) fn count(&mut self, tasks: u32) -> u64 {
         self.finished += u64::from(tasks);
-    }
-
-    /// A task is finished: how many are.
-    pub(super) fn count(&mut self) -> u64 {
-        self.finished += 1;
         self.finished
     }
 
@@ -131,6 +162,6 @@ impl Worker {
     }
 
     pub(super) fn has_started(&self, mark: Mark) -> bool {
-        self.tasks.is_claimed(mark.position)
+        self.tasks.is_claimed(mark.position) && claimed(&self.lane, mark) > mark.index
     }
 }

@@ -8,10 +8,10 @@ use multiproc_wire::Frame;
 
 use super::{Mark, Worker};
 use crate::error::TaskError;
-use crate::job::{Handles, Job, MAX_BYTES, Payload, State};
+use crate::job::{Handles, MAX_BYTES, Payload, State};
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE,
-    RESULT_HEADER, SPAN, TASK, TASK_HEADER,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, RUN,
+    SPAN, TASK,
 };
 use crate::view::span::Context;
 
@@ -24,21 +24,23 @@ pub(in crate::driver) enum Push {
 }
 
 impl Worker {
-    /// Puts a task into the worker's ring, preceded by what the worker does not know yet: its function, and
-    /// what it has in common with the other tasks of its call.
-    pub(in crate::driver) fn push(
+    /// Tells the worker what it does not know yet and needs for a task: its function, and what it has in common
+    /// with the other tasks of its call.
+    ///
+    /// # Errors
+    /// Where it cannot be told now, or ever.
+    pub(in crate::driver) fn prepare(
         &mut self,
         function: u32,
         announcement: &[u8],
         state: Option<&State>,
-        payload: &Payload<'_>,
-    ) -> Push {
+    ) -> Result<(), Push> {
         if self.partial.is_some() || self.is_leaving() {
-            return Push::Full;
+            return Err(Push::Full);
         }
         if self.known.get(function as usize) != Some(&true) {
             if let Err(error) = self.tasks.push(&[announcement], ANNOUNCE) {
-                return self.refused(error);
+                return Err(self.refused(error));
             }
             let known = function as usize + 1;
             self.known.resize(self.known.len().max(known), false);
@@ -47,21 +49,27 @@ impl Worker {
         if let Some(state) = state.filter(|state| !self.states.contains(&state.key)) {
             let key = state.key.to_le_bytes();
             let handles = Some(&state.handles).filter(|handles| !handles.is_empty());
-            if let Err(stop) = self.put(&[&key, &state.bytes], PREPARE, handles) {
-                return stop;
-            }
+            self.put(&[&key, &state.bytes], PREPARE, handles, 1)?;
             self.states.push(state.key);
             if self.partial.is_some() {
-                return Push::Full;
+                return Err(Push::Full);
             }
         }
+        Ok(())
+    }
+
+    /// Puts a task into the worker's ring, which is [prepared](Self::prepare) for it.
+    pub(in crate::driver) fn push(&mut self, function: u32, payload: &Payload<'_>) -> Push {
         let number = function.to_le_bytes();
         let ticket = self.next_ticket;
         let position = if payload.ends.is_empty() {
-            self.put(&[&number, payload.bytes], TASK, payload.handles)
+            self.put(&[&number, payload.bytes], TASK, payload.handles, 1)
         } else {
             match lengths(payload) {
-                Some(lengths) => self.put(&[&number, &lengths, payload.bytes], TASK | CHUNK, None),
+                Some(lengths) => {
+                    let parts = [&number[..], &lengths, payload.bytes];
+                    self.put(&parts, TASK | CHUNK, None, 1)
+                }
                 None => {
                     return Push::Failed(TaskError::TooLarge {
                         length: payload.bytes.len(),
@@ -72,7 +80,9 @@ impl Worker {
         };
         match position {
             Ok(position) => Push::Sent(Mark {
-                ticket,
+                first: ticket,
+                count: 1,
+                index: 0,
                 position,
                 handles: payload.handles.is_some(),
             }),
@@ -97,37 +107,30 @@ impl Worker {
         pushed.is_ok()
     }
 
-    /// Puts a further task of a job into the ring, after [`push`](Self::push) has told the worker what it needs for them. Short,
-    /// since it is done for every task; what it cannot do in one record is left to `push`.
-    #[inline]
-    pub(in crate::driver) fn push_more(&mut self, job: &Job, task: usize) -> Option<Mark> {
-        let payload = job.payload(task);
-        if self.partial.is_some() || payload.handles.is_some() || !payload.ends.is_empty() {
-            return None;
-        }
+    /// Puts several tasks of a job into the ring as one record: `items` are their arguments, each behind its length.
+    pub(in crate::driver) fn push_run(&mut self, function: u32, count: u16, items: &[u8]) -> Push {
         let ticket = self.next_ticket;
-        let mut head = [0; TASK_HEADER];
-        let (first, second) = head.split_at_mut(RESULT_HEADER);
-        first.copy_from_slice(&ticket.to_le_bytes());
-        second.copy_from_slice(&job.function.to_le_bytes());
-        let position = self
-            .tasks
-            .push(&[&head, payload.bytes], TASK | FOLLOWS)
-            .ok()?;
-        self.next_ticket = ticket.wrapping_add(1);
-        Some(Mark {
-            ticket,
-            position,
-            handles: false,
-        })
+        let (number, many) = (function.to_le_bytes(), u32::from(count).to_le_bytes());
+        match self.put(&[&number, &many, items], TASK | FOLLOWS | RUN, None, count) {
+            Ok(position) => Push::Sent(Mark {
+                first: ticket,
+                count,
+                index: 0,
+                position,
+                handles: false,
+            }),
+            Err(stop) => stop,
+        }
     }
 
-    /// Puts a message into the ring, or a first part of it, behind the next ticket, its handles going before.
+    /// Puts a message of so many tasks into the ring, or a first part of it, behind the next ticket, its handles going
+    /// before.
     fn put(
         &mut self,
         parts: &[&[u8]],
         mut tag: u16,
         handles: Option<&Handles>,
+        tasks: u16,
     ) -> Result<Position, Push> {
         let ticket = self.next_ticket.to_le_bytes();
         let length = ticket.len() + parts.iter().map(|part| part.len()).sum::<usize>();
@@ -183,7 +186,7 @@ impl Worker {
             }
             position
         };
-        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.next_ticket = self.next_ticket.wrapping_add(u32::from(tasks));
         Ok(position)
     }
 
@@ -234,6 +237,12 @@ impl Worker {
         }
     }
 
+    /// How many bytes were ever put into the ring of tasks.
+    #[cfg(test)]
+    pub(in crate::driver) fn pushed(&self) -> u64 {
+        self.tasks.pushed_to()
+    }
+
     /// What tasks had in common is not needed any more. Whether the worker is still to be told.
     pub(in crate::driver) fn forget(&mut self, key: u32) -> bool {
         let Some(place) = self.states.iter().position(|known| *known == key) else {
@@ -251,18 +260,23 @@ impl Worker {
         self.ready && told && !self.is_leaving()
     }
 
-    /// Takes a task back; false where the worker has started it.
-    pub(in crate::driver) fn revoke(&mut self, mark: Mark) -> bool {
+    /// Takes back what the worker has not started of so many tasks from that one on, which were sent together: at most
+    /// so many, the last of them, but all where it has begun with none. How many were taken back.
+    pub(in crate::driver) fn take_back(&mut self, mark: Mark, count: usize, most: usize) -> usize {
         if !self.tasks.revoke(mark.position) {
-            return false;
+            if mark.count == 1 {
+                return 0;
+            }
+            let most = u16::try_from(most.min(count)).unwrap_or(u16::MAX);
+            return usize::from(self.lane.claims().take_back(mark.first, most));
         }
         if mark.handles {
-            self.discard = Some(mark.ticket);
+            self.discard = Some(mark.ticket());
         }
         // The worker passes over what is there of it, and the rest never comes.
         self.partial
             .take_if(|outgoing| outgoing.position() == Some(mark.position));
-        true
+        count
     }
 
     /// Asks for a sign of life; false where there is no room to.

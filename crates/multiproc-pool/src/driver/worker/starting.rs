@@ -28,7 +28,7 @@ impl Worker {
         let settings = &driver.settings;
         let lane = Lane::create(RING)?;
         let unusable = |error| Error::new(Kind::Io(std::io::Error::other(error)));
-        let (tasks, results) = lane.parent().map_err(unusable)?;
+        let (tasks, results, items) = lane.parent().map_err(unusable)?;
         let (link, theirs) = Link::pair()?;
         let setup = Setup {
             lane: lane.clone(),
@@ -69,6 +69,7 @@ impl Worker {
             lane,
             tasks,
             results,
+            items,
             link,
             incoming: Assembler::default(),
             partial: None,

@@ -20,10 +20,10 @@ impl Worker {
             return Deadline::NEVER;
         }
         match self.waiting {
-            Some((ticket, until)) if ticket == mark.ticket => until,
+            Some((ticket, until)) if ticket == mark.ticket() => until,
             _ => {
                 let until = Deadline::after(PATIENCE);
-                self.waiting = Some((mark.ticket, until));
+                self.waiting = Some((mark.ticket(), until));
                 until
             }
         }
@@ -33,7 +33,7 @@ impl Worker {
     pub(in crate::driver) fn is_stuck_at(&mut self, mark: Mark) -> bool {
         let noted = self
             .waiting
-            .is_some_and(|(ticket, until)| ticket == mark.ticket && until.has_passed());
+            .is_some_and(|(ticket, until)| ticket == mark.ticket() && until.has_passed());
         noted && self.look_at(mark) != Deadline::NEVER
     }
 
@@ -54,10 +54,10 @@ impl Worker {
     /// Since when the task is its oldest, as far as anybody has asked.
     pub(in crate::driver) fn oldest_since(&mut self, mark: Mark) -> Deadline {
         match self.oldest {
-            Some((ticket, since)) if ticket == mark.ticket => since,
+            Some((ticket, since)) if ticket == mark.ticket() => since,
             _ => {
                 let now = Deadline::now();
-                self.oldest = Some((mark.ticket, now));
+                self.oldest = Some((mark.ticket(), now));
                 now
             }
         }
@@ -98,7 +98,7 @@ impl Worker {
         // Relaxed: it says nothing of anything else.
         self.lane
             .asked()
-            .store(asked_mark(mark.ticket), Ordering::Relaxed);
+            .store(asked_mark(mark.ticket()), Ordering::Relaxed);
     }
 
     /// Asks the worker to end, and has it killed if it has not by then.

@@ -1,0 +1,136 @@
+//! What the tasks of a call are called with, encoded.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use multiproc_wire::encode;
+use serde::Serialize;
+
+use super::{Handles, MAX_BYTES, MAX_HANDLES};
+use crate::error::TaskError;
+use crate::protocol::LONG;
+
+/// The arguments of some tasks, one after the other.
+#[derive(Default)]
+pub(crate) struct Arguments {
+    /// Each behind its length, or [`LONG`].
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+    /// Whether one is long.
+    long: bool,
+    handles: BTreeMap<usize, Handles>,
+}
+
+impl Arguments {
+    /// With room for so many.
+    pub(crate) fn with_capacity(items: usize) -> Arguments {
+        Arguments {
+            ends: Vec::with_capacity(items),
+            ..Arguments::default()
+        }
+    }
+
+    /// Adds one, and gives what it hands over as its encoder saw it: to be told once it is the pool's.
+    pub(crate) fn add<T: Serialize + ?Sized>(
+        &mut self,
+        argument: &T,
+    ) -> Result<Option<multiproc_wire::Handoff>, TaskError> {
+        let start = self.bytes.len();
+        self.bytes.push(LONG);
+        let handoff = encode(argument, &mut self.bytes).map_err(TaskError::Encode)?;
+        let item = self.ends.len();
+        let length = self.bytes.len() - start - 1;
+        match u8::try_from(length) {
+            Ok(short) if short < LONG => self.bytes[start] = short,
+            _ => self.long = true,
+        }
+        if length > MAX_BYTES {
+            return Err(TaskError::TooLarge {
+                length,
+                limit: MAX_BYTES,
+            });
+        }
+        self.ends.push(self.bytes.len());
+        if handoff.is_empty() {
+            return Ok(None);
+        }
+        let count = handoff.handles().len();
+        if count > MAX_HANDLES {
+            return Err(TaskError::TooManyHandles {
+                count,
+                limit: MAX_HANDLES,
+            });
+        }
+        if count > 0 {
+            self.handles.insert(item, handoff.handles().to_vec());
+        }
+        Ok(Some(handoff))
+    }
+
+    /// The only one, so many times.
+    pub(crate) fn repeated(self, times: usize) -> Arguments {
+        let ends = (1..=times).map(|time| time * self.bytes.len()).collect();
+        let handles = self.handles.get(&0);
+        Arguments {
+            ends,
+            handles: handles
+                .map(|handles| (0..times).map(|item| (item, handles.clone())).collect())
+                .unwrap_or_default(),
+            bytes: self.bytes.repeat(times),
+            long: self.long,
+        }
+    }
+
+    pub(super) fn forget_handles(&mut self, item: usize) {
+        if !self.handles.is_empty() {
+            self.handles.remove(&item);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn has_handles(&self) -> bool {
+        !self.handles.is_empty()
+    }
+
+    pub(super) fn start(&self, item: usize) -> usize {
+        if item == 0 { 0 } else { self.ends[item - 1] }
+    }
+
+    /// Some items, each behind its length or [`LONG`].
+    pub(super) fn get(&self, items: Range<usize>) -> &[u8] {
+        &self.bytes[self.start(items.start)..self.start(items.end)]
+    }
+
+    /// Where some items end.
+    pub(super) fn ends(&self, items: Range<usize>) -> &[usize] {
+        &self.ends[items]
+    }
+
+    pub(super) fn handles_of(&self, item: usize) -> Option<&Handles> {
+        match self.handles.is_empty() {
+            true => None,
+            false => self.handles.get(&item),
+        }
+    }
+
+    /// Whether an item is short and has no handles.
+    fn is_plain(&self, item: usize) -> bool {
+        self.bytes[self.start(item)] < LONG && self.handles_of(item).is_none()
+    }
+
+    /// How many of those items, from the first on, are short and have no handles.
+    pub(super) fn plain(&self, mut items: Range<usize>) -> usize {
+        let all = items.len();
+        if !self.long && self.handles.is_empty() {
+            return all;
+        }
+        let first = items.start;
+        items
+            .find(|item| !self.is_plain(*item))
+            .map_or(all, |found| found - first)
+    }
+}
