@@ -6,6 +6,7 @@
 //! - [`eventually`] and [`within`] put a deadline on every wait; [`linger`] and [`forever`] are tasks that take time.
 //! - [`descendants`], [`process_state`], [`alive`] look at processes, [`kill`] sends them a signal.
 //! - [`hostile`] gives a decoder millions of inputs that nobody means well with, and [`CountingAllocator`] counts their cost.
+//! - [`system_calls`] counts what threads of other processes ask of the kernel.
 //! - [`Percentiles`] sums up measured durations for the suite's own report.
 //!
 //! What it does not do
@@ -23,6 +24,7 @@
 //! oracle.finish();
 //! ```
 
+mod calls;
 mod hostile;
 mod oracle;
 mod percentiles;
@@ -32,6 +34,7 @@ mod reaper;
 mod running;
 mod wait;
 
+pub use calls::{Calls, mark, system_calls};
 pub use hostile::{COUNT, CountingAllocator, hostile};
 pub use oracle::Oracle;
 pub use percentiles::Percentiles;
