@@ -9,6 +9,7 @@
 //! | [`PREPARE`] | ticket (4), key (4), encoded state | |
 //! | [`FORGET`] | key (4) | |
 //! | [`SPAN`] | the encoded span of the calls whose tasks come next; nothing, if they have none | |
+//! | [`LET_GO`] | numbers (4 each) of things that it was to remember | |
 //! | [`EXIT`] | nothing | |
 //! | - / [`TIRED`] | | nothing |
 //!
@@ -33,6 +34,10 @@
 //! With [`HANDLES`] in the tag, the handles of the argument or result come in a frame over the lane's
 //! link, sent before the record was published; its body is the ticket. Where the task was taken back, a
 //! *discard* has the worker take the frame in and drop it, so that nobody waits for what is in it.
+//!
+//! With [`NAMED`] in the tag of a task, what stands before its argument is how many handles it has (1) and the number
+//! of each (4). With [`INTRODUCED`] in the number, the handle is the next in the frame; and but for [`UNNAMED`], the worker is to
+//! remember it by the rest of the number. Any other number is of what it remembers.
 
 /// Down: a function, and the number by which tasks name it.
 pub(crate) const ANNOUNCE: u16 = 1;
@@ -51,6 +56,9 @@ pub(crate) const PREPARE: u16 = 6;
 pub(crate) const FORGET: u16 = 7;
 /// Down: the span in which the calls were made whose tasks come next.
 pub(crate) const SPAN: u16 = 8;
+
+/// Down: what the worker need not remember any more.
+pub(crate) const LET_GO: u16 = 9;
 
 /// Up: the worker can be sent tasks.
 pub(crate) const READY: u16 = 1;
@@ -76,6 +84,12 @@ pub(crate) const CHUNK: u16 = 1 << 9;
 
 /// In the tag, down: several tasks.
 pub(crate) const RUN: u16 = 1 << 11;
+/// In the tag, down: the handles of the task are numbered.
+pub(crate) const NAMED: u16 = 1 << 12;
+/// In a handle's number: it comes in the frame.
+pub(crate) const INTRODUCED: u32 = 1 << 31;
+/// The number of a handle that comes in the frame, and is not to be remembered.
+pub(crate) const UNNAMED: u32 = u32::MAX;
 
 /// The kind of the only frames on the link.
 pub(crate) const HANDLES_FRAME: u8 = 1;

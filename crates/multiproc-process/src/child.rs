@@ -9,6 +9,7 @@ use std::time::Duration;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::{process as sys, signal};
+use multiproc_wire::handoff::Offers;
 use multiproc_wire::{Decoder, Encoder, Frame, Incoming, Link, Panic, decode, encode};
 
 use crate::current::{self, AsChild, ParentProcess};
@@ -85,7 +86,7 @@ pub(crate) struct Task {
     pub(crate) order: Order,
     body: Vec<u8>,
     /// How many of the body's last bytes are the arguments, and the handles in them.
-    arguments: (usize, Vec<Arc<OwnedHandle>>),
+    arguments: (usize, Offers),
 }
 
 /// Step 5 (see `startup.rs`): the order, and what it makes of this process, whose environment `enter` sees to.

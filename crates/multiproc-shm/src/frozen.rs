@@ -73,7 +73,8 @@ impl<T: Pod> SharedArray<T> {
     ///
     /// Waits for the lock. Where no other handle to the array is mapped, here or in another process, the same
     /// memory goes on; a handle that is still in a message then arrives as an error. Where one is, that goes
-    /// on to be an array with a lock, and the elements are copied.
+    /// on to be an array with a lock, and the elements are copied. (A pool's worker that was sent the array keeps it
+    /// mapped for the next task that is, for as long as there is a handle here.)
     ///
     /// # Errors
     /// [`FreezeError`], with the array in it, where it is poisoned, or there is no memory for a copy.

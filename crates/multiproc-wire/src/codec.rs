@@ -12,7 +12,7 @@ use multiproc_sys::handle::OwnedHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::handoff::{self, Handoff};
+use crate::handoff::{self, Handoff, Offers};
 use input::Source;
 pub use nesting::MAX_NESTING;
 use nesting::{Fault, Reason};
@@ -100,14 +100,15 @@ impl<'a> Encoder<'a> {
 #[derive(Debug)]
 pub struct Decoder<'a> {
     bytes: &'a [u8],
-    handles: Vec<Arc<OwnedHandle>>,
+    offers: Offers,
 }
 
 impl<'a> Decoder<'a> {
     /// For a message of these bytes that came with these handles.
     #[must_use]
-    pub fn new(bytes: &'a [u8], handles: Vec<Arc<OwnedHandle>>) -> Decoder<'a> {
-        Decoder { bytes, handles }
+    pub fn new(bytes: &'a [u8], offers: impl Into<Offers>) -> Decoder<'a> {
+        let offers = offers.into();
+        Decoder { bytes, offers }
     }
 
     /// The next value.
@@ -116,7 +117,7 @@ impl<'a> Decoder<'a> {
     /// Where the bytes are not such a value. Nothing further can be decoded then.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let mut source = Source::new(self.bytes);
-        let result = handoff::decoding(&mut self.handles, || T::deserialize(source.input()));
+        let result = handoff::decoding(&mut self.offers, || T::deserialize(source.input()));
         match result {
             Ok(value) => {
                 self.bytes = source.bytes;
@@ -144,8 +145,8 @@ impl<'a> Decoder<'a> {
 
     /// How many bytes are not yet decoded, and the handles: to go on elsewhere.
     #[must_use]
-    pub fn into_rest(self) -> (usize, Vec<Arc<OwnedHandle>>) {
-        (self.bytes.len(), self.handles)
+    pub fn into_rest(self) -> (usize, Offers) {
+        (self.bytes.len(), self.offers)
     }
 
     /// Makes sure that nothing is left over.

@@ -12,7 +12,10 @@
 //!    for the thread's next message.
 //! 2. Scopes nest: a `Serialize` implementation that itself sends something opens an inner one.
 //! 3. A handle that is put twice is sent once; both values get the same one.
+//!
+//! What can outlast its message is in `lasting.rs`.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -20,10 +23,16 @@ use std::sync::Arc;
 
 use multiproc_sys::handle::OwnedHandle;
 
+mod lasting;
+
+pub use lasting::{Gone, Identity, Keepsake, Known, Offer, Offers};
+
 /// What a value hands over besides its bytes.
 #[derive(Default)]
 pub struct Handoff {
     handles: Vec<Arc<OwnedHandle>>,
+    /// What the handles of these indices are known by.
+    known: Vec<(u32, Known)>,
     on_sent: Vec<Box<dyn FnOnce()>>,
 }
 
@@ -33,6 +42,12 @@ impl Handoff {
     #[inline]
     pub fn handles(&self) -> &[Arc<OwnedHandle>] {
         &self.handles
+    }
+
+    /// What handles are known by that may be kept by the receiver, by their indices.
+    #[must_use]
+    pub fn known(&self) -> &[(u32, Known)] {
+        &self.known
     }
 
     /// Whether nothing is handed over.
@@ -55,6 +70,7 @@ impl fmt::Debug for Handoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handoff")
             .field("handles", &self.handles)
+            .field("known", &self.known)
             .field("on_sent", &self.on_sent.len())
             .finish()
     }
@@ -109,7 +125,7 @@ impl Mode {
 /// What is in a scope. Most have nothing.
 enum Contents {
     Collected(Handoff),
-    Offered(Vec<Arc<OwnedHandle>>),
+    Offered(Offers),
 }
 
 thread_local! {
@@ -124,8 +140,26 @@ thread_local! {
 /// # Errors
 /// [`HandoffError::NotInMessage`] where no message is being encoded on this thread.
 pub fn put(handle: &Arc<OwnedHandle>) -> Result<u32, HandoffError> {
+    with_handoff(|handoff| handoff.put(handle))
+}
+
+/// As [`put`], of a handle that the receiver may keep, and which is known by that.
+///
+/// # Errors
+/// As [`put`].
+pub fn put_lasting(handle: &Arc<OwnedHandle>, identity: &Identity) -> Result<u32, HandoffError> {
     with_handoff(|handoff| {
-        let handles = &mut handoff.handles;
+        let index = handoff.put(handle)?;
+        if !handoff.known.iter().any(|(known, _)| *known == index) {
+            handoff.known.push((index, identity.known()));
+        }
+        Ok(index)
+    })
+}
+
+impl Handoff {
+    fn put(&mut self, handle: &Arc<OwnedHandle>) -> Result<u32, HandoffError> {
+        let handles = &mut self.handles;
         let index = handles
             .iter()
             .position(|known| Arc::ptr_eq(known, handle))
@@ -134,7 +168,7 @@ pub fn put(handle: &Arc<OwnedHandle>) -> Result<u32, HandoffError> {
                 handles.len() - 1
             });
         u32::try_from(index).map_err(|_| HandoffError::NotInMessage)
-    })
+    }
 }
 
 /// Has `run` called once the message being encoded was sent: for a value that moves.
@@ -154,6 +188,32 @@ pub fn when_sent(run: impl FnOnce() + 'static) -> Result<(), HandoffError> {
 /// [`HandoffError::NotInMessage`] where no message is being decoded on this thread,
 /// [`HandoffError::Missing`] where it has no such handle.
 pub fn take(index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
+    with_offer(index, |offer| Arc::clone(offer.handle()))
+}
+
+/// What the handle with that index was opened as in an earlier message of the same sender, if it was kept
+/// and it was that.
+#[must_use]
+pub fn opened<T: Any + Send + Sync>(index: u32) -> Option<Arc<T>> {
+    let opened = |offer: &Offer| match offer {
+        Offer::Once(_) => None,
+        Offer::Kept(keepsake) => keepsake.opened(),
+    };
+    with_offer(index, opened).ok().flatten()
+}
+
+/// Has what the handle with that index was opened as kept for as long as the handle is, if it is.
+pub fn keep(index: u32, opened: &Arc<impl Any + Send + Sync>) {
+    let keep = |offer: &Offer| {
+        if let Offer::Kept(keepsake) = offer {
+            keepsake.keep(Arc::clone(opened) as _);
+        }
+    };
+    // What did not come with a message is not kept.
+    let _kept = with_offer(index, keep);
+}
+
+fn with_offer<R>(index: u32, look: impl FnOnce(&Offer) -> R) -> Result<R, HandoffError> {
     let missing = match MODE.get() {
         Mode::Decoding { filled: true } => HandoffError::Missing(index),
         Mode::Decoding { filled: false } => return Err(HandoffError::Missing(index)),
@@ -161,10 +221,10 @@ pub fn take(index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
     };
     let contents = CONTENTS.take();
     let found = match &contents {
-        Some(Contents::Offered(handles)) => usize::try_from(index)
+        Some(Contents::Offered(offers)) => usize::try_from(index)
             .ok()
-            .and_then(|at| handles.get(at))
-            .cloned(),
+            .and_then(|at| offers.0.get(at))
+            .map(look),
         _ => None,
     };
     CONTENTS.set(contents);
@@ -200,15 +260,15 @@ pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> 
     result
 }
 
-/// Runs `decode` inside a scope that offers `handles`.
+/// Runs `decode` inside a scope that offers these handles.
 #[inline]
-pub(crate) fn decoding<R>(handles: &mut Vec<Arc<OwnedHandle>>, decode: impl FnOnce() -> R) -> R {
-    let filled = !handles.is_empty();
-    let offered = filled.then(|| Contents::Offered(std::mem::take(handles)));
+pub(crate) fn decoding<R>(offers: &mut Offers, decode: impl FnOnce() -> R) -> R {
+    let filled = !offers.0.is_empty();
+    let offered = filled.then(|| Contents::Offered(std::mem::take(offers)));
     let scope = Open::new(Mode::Decoding { filled }, offered);
     let result = decode();
     if let Some(Contents::Offered(offered)) = scope.close() {
-        *handles = offered;
+        *offers = offered;
     }
     result
 }
@@ -267,7 +327,7 @@ mod tests {
         assert_eq!(put(&handle()), Err(HandoffError::NotInMessage));
         assert_eq!(when_sent(|| ()), Err(HandoffError::NotInMessage));
         assert_eq!(take(0).unwrap_err(), HandoffError::NotInMessage);
-        decoding(&mut vec![], || {
+        decoding(&mut Offers::default(), || {
             assert_eq!(put(&handle()), Err(HandoffError::NotInMessage))
         });
         encoding(&mut Handoff::default(), || {
@@ -286,12 +346,52 @@ mod tests {
 
     #[test]
     fn a_missing_handle_is_named() {
-        let mut handles = vec![handle()];
-        decoding(&mut handles, || {
+        let mut offers = Offers::from(vec![handle()]);
+        decoding(&mut offers, || {
             assert!(take(0).is_ok());
             assert!(take(0).is_ok());
             assert_eq!(take(1).unwrap_err(), HandoffError::Missing(1));
         });
+    }
+
+    #[test]
+    fn what_is_kept_is_found_as_what_it_was_opened_as() {
+        let keepsake = Arc::new(Keepsake::new(handle()));
+        let opened_as = Arc::new(7_u64);
+        for time in 0..2 {
+            let mut offers = Offers(vec![
+                Offer::Once(handle()),
+                Offer::Kept(Arc::clone(&keepsake)),
+            ]);
+            decoding(&mut offers, || {
+                assert_eq!(opened::<u64>(0), None);
+                assert_eq!(opened::<u64>(1).is_some(), time == 1);
+                assert_eq!(opened::<u32>(1), None, "it is no such thing");
+                assert!(Arc::ptr_eq(&take(1).unwrap(), keepsake.handle()));
+                for index in 0..3 {
+                    keep(index, &opened_as);
+                }
+            });
+        }
+        assert_eq!(opened::<u64>(1), None, "no message is decoded");
+        keep(1, &opened_as);
+        assert_eq!(Arc::strong_count(&opened_as), 2, "it is kept once");
+    }
+
+    #[test]
+    fn a_handle_says_what_it_is_known_by_once() {
+        let (one, two) = (handle(), handle());
+        let identity = Identity::default();
+        let mut handoff = Handoff::default();
+        encoding(&mut handoff, || {
+            assert_eq!(put(&one), Ok(0));
+            assert_eq!(put_lasting(&two, &identity), Ok(1));
+            assert_eq!(put_lasting(&two, &identity), Ok(1));
+        });
+        let [(1, known)] = handoff.known() else {
+            panic!("{handoff:?}");
+        };
+        assert!(known.is(&identity.known()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::thread::JoinHandle;
@@ -27,6 +27,7 @@ use multiproc_shm::Bells;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex;
 use multiproc_wire::Handoff;
+use multiproc_wire::handoff::Gone;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -64,6 +65,8 @@ pub(crate) struct Driver {
     attention: AtomicU32,
     functions: Mutex<BTreeMap<(usize, usize), u32>>,
     watcher: Mutex<Option<JoinHandle<()>>>,
+    /// Something that some worker remembers is gone.
+    gone: AtomicBool,
     /// This value, for what outlives a call.
     this: Weak<Driver>,
     settings: Arc<Settings>,
@@ -95,6 +98,7 @@ impl Driver {
             attention: AtomicU32::new(0),
             functions: Mutex::default(),
             watcher: Mutex::new(None),
+            gone: AtomicBool::new(false),
             this: this.clone(),
             settings,
             callbacks: Callbacks::default(),
@@ -374,6 +378,12 @@ impl Driver {
         self.lock().abandon(id);
     }
 
+    /// Whether something that some worker remembers is gone since this was asked last.
+    fn has_lost_something(&self) -> bool {
+        // Acquire: pairs with Release in `gone`.
+        self.gone.load(Ordering::Relaxed) && self.gone.swap(false, Ordering::Acquire)
+    }
+
     /// Has the pool's own thread look at everything.
     pub(crate) fn attract_attention(&self) {
         // Release: what there is to see is seen by who sees the count; pairs with Acquire in `watch`.
@@ -449,6 +459,14 @@ impl Driver {
 
     pub(crate) fn phase(&self) -> Phase {
         self.lock().phase()
+    }
+}
+
+impl Gone for Driver {
+    fn gone(&self) {
+        // Release: that it is gone is seen by who sees this; pairs with Acquire in `has_lost_something`.
+        self.gone.store(true, Ordering::Release);
+        self.attract_attention();
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use multiproc_wire::encode;
+use multiproc_wire::{Handoff, encode};
 use serde::Serialize;
 
-use super::{Handles, MAX_BYTES, MAX_HANDLES};
+use super::{Given, MAX_BYTES, MAX_HANDLES};
 use crate::error::TaskError;
 use crate::protocol::LONG;
 
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     ends: Vec<usize>,
     /// Whether one is long.
     long: bool,
-    handles: BTreeMap<usize, Handles>,
+    handles: BTreeMap<usize, Given>,
 }
 
 impl Arguments {
@@ -35,7 +35,7 @@ impl Arguments {
     pub(crate) fn add<T: Serialize + ?Sized>(
         &mut self,
         argument: &T,
-    ) -> Result<Option<multiproc_wire::Handoff>, TaskError> {
+    ) -> Result<Option<Handoff>, TaskError> {
         let start = self.bytes.len();
         self.bytes.push(LONG);
         let handoff = encode(argument, &mut self.bytes).map_err(TaskError::Encode)?;
@@ -63,7 +63,7 @@ impl Arguments {
             });
         }
         if count > 0 {
-            self.handles.insert(item, handoff.handles().to_vec());
+            self.handles.insert(item, Given::of(&handoff));
         }
         Ok(Some(handoff))
     }
@@ -75,7 +75,7 @@ impl Arguments {
         Arguments {
             ends,
             handles: handles
-                .map(|handles| (0..times).map(|item| (item, handles.clone())).collect())
+                .map(|given| (0..times).map(|item| (item, given.clone())).collect())
                 .unwrap_or_default(),
             bytes: self.bytes.repeat(times),
             long: self.long,
@@ -110,7 +110,7 @@ impl Arguments {
         &self.ends[items]
     }
 
-    pub(super) fn handles_of(&self, item: usize) -> Option<&Handles> {
+    pub(super) fn handles_of(&self, item: usize) -> Option<&Given> {
         match self.handles.is_empty() {
             true => None,
             false => self.handles.get(&item),

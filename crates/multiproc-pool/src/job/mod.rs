@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use multiproc_sys::handle::OwnedHandle;
+use multiproc_wire::Handoff;
+use multiproc_wire::handoff::Known;
 use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
@@ -29,6 +31,23 @@ pub(crate) const MAX_BYTES: usize = (1 << 30) - 64;
 /// Handles that came or go with a task.
 pub(crate) type Handles = Vec<Arc<OwnedHandle>>;
 
+/// The handles of an argument.
+#[derive(Clone, Default)]
+pub(crate) struct Given {
+    pub(crate) handles: Handles,
+    /// What those of these indices are known by, which the worker may keep.
+    pub(crate) known: Vec<(u32, Known)>,
+}
+
+impl Given {
+    fn of(handoff: &Handoff) -> Given {
+        Given {
+            handles: handoff.handles().to_vec(),
+            known: handoff.known().to_vec(),
+        }
+    }
+}
+
 /// What is sent of a task.
 pub(crate) struct Payload<'a> {
     /// Where each of several items ends; empty where there is one.
@@ -36,7 +55,7 @@ pub(crate) struct Payload<'a> {
     /// Where the first of them begins.
     pub(crate) base: usize,
     pub(crate) bytes: &'a [u8],
-    pub(crate) handles: Option<&'a Handles>,
+    pub(crate) handles: Option<&'a Given>,
 }
 
 /// What all tasks of a job have in common, and each worker is given before the first.

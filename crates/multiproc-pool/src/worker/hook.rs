@@ -4,6 +4,8 @@ use multiproc_process::function::{FunctionRef, Outcome, PanicReport};
 use multiproc_wire::{Decoder, Descriptor, Encoder, Failure, Panic, decode};
 use serde::{Deserialize, Serialize};
 
+use crate::job::Handles;
+
 /// A function whose argument is there already, and which returns a [`Verdict`](crate::Verdict).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Hook {
@@ -16,7 +18,7 @@ pub(crate) struct Hook {
 impl Hook {
     pub(super) fn run(self, name: &str) -> Result<(), Failure> {
         let callable = self.function.resolve()?;
-        let handles = self
+        let handles: Handles = self
             .handles
             .into_iter()
             .map(Descriptor::into_shared)

@@ -3,6 +3,7 @@
 //! - [`orders`]: what the parent says
 //! - [`work`]: a task, or several in one
 //! - [`answers`]: what the parent is told
+//! - [`remembered`]: what it keeps of what came with tasks
 //! - [`state`]: what the tasks of one call have in common
 //! - [`hook`]: what is called before the first task, and after the last
 //! - [`asked`]: whether the task that runs is to stop
@@ -14,6 +15,7 @@ mod answers;
 mod asked;
 mod hook;
 mod orders;
+mod remembered;
 pub(crate) mod state;
 mod work;
 
@@ -34,6 +36,7 @@ use asked::Asked;
 pub use asked::cancelled;
 pub(crate) use hook::Hook;
 use orders::Order;
+use remembered::Remembered;
 
 /// What a worker is given at its start.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,6 +74,7 @@ pub(crate) fn serve(mut setup: Setup) -> Result<(), Failure> {
             Order::Discard(ticket) => worker.discard(ticket)?,
             Order::Prepare { body, handles } => worker.prepare(&body, handles)?,
             Order::Forget(key) => state::forget(u32::from_le_bytes(key)),
+            Order::LetGo(numbers) => worker.remembered.let_go(&numbers),
             Order::Span(body) => worker.span = Told::from_bytes(&body)?,
             Order::Task { body, tag } => {
                 worker.work(&body, tag)?;
@@ -93,6 +97,7 @@ struct Worker {
     functions: Vec<Option<Result<Callable, String>>>,
     /// The ticket of the last handles that came.
     last_frame: Option<u32>,
+    remembered: Remembered,
     /// Kept for the next argument and the next result.
     body: Vec<u8>,
     result: Vec<u8>,
@@ -143,6 +148,7 @@ impl Worker {
             incoming: Assembler::default(),
             functions: Vec::new(),
             last_frame: None,
+            remembered: Remembered::default(),
             body: Vec::new(),
             result: Vec::new(),
             spin: Spin::new(),

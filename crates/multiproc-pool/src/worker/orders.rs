@@ -8,8 +8,8 @@ use multiproc_wire::{Failure, Incoming, decode};
 use super::{Worker, ring_both, state};
 use crate::job::Handles;
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, RUN,
-    RUN_HEADER, SPAN, TASK,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, LET_GO, NAMED, PING,
+    PREPARE, RUN, RUN_HEADER, SPAN, TASK,
 };
 
 pub(super) enum Order {
@@ -19,6 +19,7 @@ pub(super) enum Order {
     Prepare { body: Vec<u8>, handles: bool },
     Forget([u8; 4]),
     Span(Vec<u8>),
+    LetGo(Vec<u8>),
     Task { body: Vec<u8>, tag: u16 },
 }
 
@@ -39,7 +40,7 @@ impl Worker {
                 continue;
             };
             let tag = record.tag();
-            match tag & !(HANDLES | CHUNK | FOLLOWS | RUN) {
+            match tag & !(HANDLES | CHUNK | FOLLOWS | RUN | NAMED) {
                 EXIT => {
                     self.tell();
                     return Ok(None);
@@ -50,7 +51,7 @@ impl Worker {
                     }
                     return Ok(Some(Order::Ping));
                 }
-                SPAN | ANNOUNCE => {
+                SPAN | ANNOUNCE | LET_GO => {
                     let mut body = Vec::with_capacity(record.len());
                     record.append_to(&mut body);
                     if record.advance() {
@@ -58,6 +59,7 @@ impl Worker {
                     }
                     return Ok(Some(match tag {
                         SPAN => Order::Span(body),
+                        LET_GO => Order::LetGo(body),
                         _ => Order::Announce(body),
                     }));
                 }

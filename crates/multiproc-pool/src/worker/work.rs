@@ -2,14 +2,15 @@
 
 use multiproc_process::function::{Callable, Outcome, PanicReport};
 use multiproc_sys::clock::Deadline;
+use multiproc_wire::handoff::Offers;
 use multiproc_wire::{Decoder, Encoder, Failure, Handoff, encode};
 
 use super::orders::malformed;
-use super::{Worker, kept};
+use super::{Worker, kept, remembered};
 use crate::job::{Handles, MAX_HANDLES};
 use crate::protocol::{
-    ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, FOLLOWS, HANDLES, PANICKED, RESULT_LOST, RETURNED, RUN,
-    RUN_HEADER, TASK_HEADER,
+    ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, FOLLOWS, HANDLES, NAMED, PANICKED, RESULT_LOST, RETURNED,
+    RUN, RUN_HEADER, TASK_HEADER,
 };
 
 /// So many answers are published before whoever waits for them is told, at most: a look at whether somebody
@@ -20,7 +21,7 @@ impl Worker {
     /// Does what came in a record: a task, or as many of several as are not taken back.
     pub(super) fn work(&mut self, body: &[u8], tag: u16) -> Result<(), Failure> {
         let (ticket, rest) = body.split_first_chunk().ok_or_else(malformed)?;
-        let (number, argument) = rest.split_first_chunk().ok_or_else(malformed)?;
+        let (number, mut argument) = rest.split_first_chunk().ok_or_else(malformed)?;
         let function = self.function(u32::from_le_bytes(*number))?;
         if tag & FOLLOWS == 0 {
             // It may take long.
@@ -37,10 +38,16 @@ impl Worker {
                 Err(why) => return self.put(ARGUMENTS_LOST, ticket, why.message().as_bytes()),
             },
         };
+        let mut offers = Offers::default();
+        if tag & NAMED != 0 {
+            let (numbers, rest) = remembered::split(argument)?;
+            offers = self.remembered.offers(numbers, handles)?;
+            argument = rest;
+        }
         match function {
             Err(why) => self.put(ARGUMENTS_LOST, ticket, why.as_bytes()),
             Ok(callable) if tag & CHUNK != 0 => self.call_each(callable, *ticket, argument),
-            Ok(callable) => self.call(callable, *ticket, argument, handles),
+            Ok(callable) => self.call(callable, *ticket, argument, offers),
         }?;
         self.weigh()
     }
@@ -67,7 +74,7 @@ impl Worker {
             self.begin();
             let ticket = first.wrapping_add(u32::from(index)).to_le_bytes();
             match function {
-                Ok(callable) => self.call(*callable, ticket, argument, Handles::new()),
+                Ok(callable) => self.call(*callable, ticket, argument, Offers::default()),
                 Err(why) => self.put(ARGUMENTS_LOST, &ticket, why.as_bytes()),
             }?;
             self.weigh()?;
@@ -94,7 +101,7 @@ impl Worker {
         callable: Callable,
         ticket: [u8; 4],
         argument: &[u8],
-        handles: Handles,
+        offers: Offers,
     ) -> Result<(), Failure> {
         let mut result = std::mem::take(&mut self.result);
         result.clear();
@@ -103,7 +110,7 @@ impl Worker {
         self.asked.begin(ticket);
         let (kind, handoff) = {
             let _in_span = self.span.enter();
-            call(callable, argument, handles, &mut result)?
+            call(callable, argument, offers, &mut result)?
         };
         self.asked.end();
         let nothing_else = kind == RETURNED && handoff.is_empty();
@@ -145,11 +152,11 @@ impl Worker {
 fn call(
     callable: Callable,
     argument: &[u8],
-    handles: Handles,
+    offers: Offers,
     result: &mut Vec<u8>,
 ) -> Result<(u16, Handoff), Failure> {
     let before = result.len();
-    let arguments = Decoder::new(argument, handles);
+    let arguments = Decoder::new(argument, offers);
     let mut results = Encoder::new(result);
     let outcome = callable.call(PanicReport::Quiet, arguments, &mut results);
     let handoff = results.finish();
@@ -188,7 +195,7 @@ fn call_each(
         let (_, argument) = argument.split_first().ok_or_else(malformed)?;
         let start = results.len();
         results.extend_from_slice(&[0; CHUNK_HEADER]);
-        let (mut kind, mut handoff) = call(callable, argument, Handles::new(), results)?;
+        let (mut kind, mut handoff) = call(callable, argument, Offers::default(), results)?;
         if handles + handoff.handles().len() > MAX_HANDLES {
             results.truncate(start + CHUNK_HEADER);
             let why =

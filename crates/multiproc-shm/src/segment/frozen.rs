@@ -13,6 +13,7 @@ use std::sync::Arc;
 use multiproc_sync::Held;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Frozen};
+use multiproc_wire::handoff::Identity;
 
 use super::layout::{Fields, SLOTS, WORDS};
 use super::{Contents, Memory, Segment, Sent};
@@ -26,6 +27,7 @@ pub(crate) struct FrozenSegment {
     mapping: Frozen,
     contents: Contents,
     id: [u64; 2],
+    identity: Identity,
 }
 
 static MAPPED: Registry<FrozenSegment> = Registry::new();
@@ -87,6 +89,7 @@ impl FrozenSegment {
             mapping,
             contents,
             id,
+            identity: Identity::default(),
         };
         Ok(MAPPED.enter(id, segment.into()))
     }
@@ -99,6 +102,7 @@ impl FrozenSegment {
     pub(crate) fn sent(&self) -> Sent<'_> {
         Sent {
             handle: &self.handle,
+            identity: &self.identity,
             id: self.id,
         }
     }

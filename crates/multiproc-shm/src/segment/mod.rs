@@ -6,7 +6,8 @@
 //!    each process that maps it, into private memory; they are checked against the memory's true length, which
 //!    the kernel keeps (it is sealed against resizing, unless it is a file). Nothing read later acts as a
 //!    length or an offset.
-//! 2. A process maps the same segment once: a handle that arrives again finds the mapping by its id.
+//! 2. A process maps the same segment once: a handle that arrives again finds the mapping by its id. Where its sender
+//!    has the receiver keep it (`multiproc_wire::handoff`), it stays mapped in between.
 //! 3. Memory in which a thread of this process holds a lock, or any other word, is never unmapped: its guard
 //!    may have been leaked, and the kernel and the thread's list still point there. What is held is known
 //!    privately (`multiproc_sys::robust`): no peer can have it forgotten.
@@ -24,7 +25,7 @@ use std::sync::{Arc, Once, OnceLock};
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
 use multiproc_sys::robust;
-use multiproc_wire::handoff;
+use multiproc_wire::handoff::{self, Identity};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::lending::{Lending, Slot, Words};
@@ -53,6 +54,7 @@ pub(crate) struct Segment {
     /// Where the contents begin.
     offset: usize,
     id: [u64; 2],
+    identity: Identity,
     /// Which slot this process used last.
     slot_hint: AtomicUsize,
     /// What a dead process may have left in the contents, given its number, where they are more than elements.
@@ -130,6 +132,7 @@ impl Segment {
             contents,
             offset: contents.offset(),
             id,
+            identity: Identity::default(),
             slot_hint: AtomicUsize::new(0),
             sweep: OnceLock::new(),
         };
@@ -222,6 +225,7 @@ impl Segment {
     pub(crate) fn sent(&self) -> Sent<'_> {
         Sent {
             handle: &self.handle,
+            identity: &self.identity,
             id: self.id,
         }
     }
@@ -229,12 +233,14 @@ impl Segment {
 
 pub(crate) struct Sent<'a> {
     handle: &'a Arc<OwnedHandle>,
+    identity: &'a Identity,
     id: [u64; 2],
 }
 
 impl Serialize for Sent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let handle = handoff::put(self.handle).map_err(ser::Error::custom)?;
+        let handle =
+            handoff::put_lasting(self.handle, self.identity).map_err(ser::Error::custom)?;
         let id = self.id;
         Travelling { handle, id }.serialize(serializer)
     }
@@ -249,22 +255,31 @@ struct Travelling {
 
 /// What has arrived, and may or may not be a segment.
 pub(crate) struct Received {
+    index: u32,
     handle: Arc<OwnedHandle>,
     id: [u64; 2],
 }
 
 impl<'de> Deserialize<'de> for Received {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Travelling { handle, id } = Travelling::deserialize(deserializer)?;
-        let handle = handoff::take(handle).map_err(de::Error::custom)?;
-        Ok(Received { handle, id })
+        let Travelling { handle: index, id } = Travelling::deserialize(deserializer)?;
+        let handle = handoff::take(index).map_err(de::Error::custom)?;
+        Ok(Received { index, handle, id })
     }
 }
 
 impl Received {
     /// The segment, made sure to hold elements as `expected` says, of whatever length.
     pub(crate) fn open<E: de::Error>(self, expected: Contents) -> Result<Arc<Segment>, E> {
-        let segment = Segment::open(self.handle, self.id).map_err(E::custom)?;
+        let kept = handoff::opened::<Segment>(self.index).filter(|kept| kept.id == self.id);
+        let segment = match kept {
+            Some(kept) => kept,
+            None => {
+                let opened = Segment::open(self.handle, self.id).map_err(E::custom)?;
+                handoff::keep(self.index, &opened);
+                opened
+            }
+        };
         expected.check_received(segment.contents)?;
         Ok(segment)
     }
@@ -275,6 +290,7 @@ impl Received {
         expected: Contents,
     ) -> Result<Arc<FrozenSegment>, E> {
         let segment = FrozenSegment::open(self.handle, self.id).map_err(E::custom)?;
+        handoff::keep(self.index, &segment);
         expected.check_received(segment.contents())?;
         Ok(segment)
     }

@@ -3,7 +3,7 @@
 use super::jobs::job_of;
 use super::seeing::called;
 use super::{Core, Seat};
-use crate::driver::worker::{Heard, Retired};
+use crate::driver::worker::{Heard, Mark, Retired};
 use crate::scheduler::JobId;
 
 /// Why a worker is not listened to any more.
@@ -52,6 +52,7 @@ impl Core {
                     };
                     heard += 1;
                     job_heard = Some(sent.task.job);
+                    let had_handles = answer.had_handles();
                     if !self.condemned.is_empty() {
                         // It was faster than its end.
                         self.condemned.retain(|(task, _)| *task != sent.task);
@@ -73,7 +74,7 @@ impl Core {
                             self.conclude(sent.task.job);
                         }
                     }
-                    self.has_finished(seat, 1);
+                    self.has_finished(seat, 1, sent.mark, had_handles);
                 }
                 Err(why) => {
                     worker.distrust(&why);
@@ -128,15 +129,17 @@ impl Core {
         self.scheduler.finished_some(seat, taken);
         self.conclude(oldest.task.job);
         let taken = u32::try_from(taken).unwrap_or(u32::MAX);
-        self.has_finished(seat, taken);
+        self.has_finished(seat, taken, oldest.mark, true);
         (taken > 0).then_some((oldest.task.job, taken))
     }
 
-    /// A worker has finished some tasks: it may have nothing to do now, or have done enough.
-    fn has_finished(&mut self, seat: usize, tasks: u32) {
+    /// A worker has finished some tasks, that one the first of them, and had its handles or not: it may have nothing to do
+    /// now, or have done enough.
+    fn has_finished(&mut self, seat: usize, tasks: u32, mark: Mark, had_handles: bool) {
         let Seat::Taken(worker) = &mut self.seats[seat] else {
             return;
         };
+        worker.answered(mark, had_handles);
         if self.scheduler.count(seat) == 0 {
             worker.rests(self.settings.idle_timeout);
         }

@@ -201,6 +201,13 @@ impl Core {
                 driver.attract_attention();
             }
         }
+        if driver.has_lost_something() {
+            for seat in &mut self.seats {
+                if let Seat::Taken(worker) = seat {
+                    worker.forget_gone();
+                }
+            }
+        }
         self.enforce();
         self.dismiss_retired();
         self.relieve();

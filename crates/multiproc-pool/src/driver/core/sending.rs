@@ -39,7 +39,8 @@ impl Core {
             let count = self.scheduler.count(seat);
             // Handles behind a task that runs would be open, in flight, for as long as it does; and it may
             // be what waits for them to be closed.
-            let waits = payload.handles.is_some() && count > 0;
+            // What the worker has already is not sent.
+            let waits = count > 0 && payload.handles.is_some_and(|given| !worker.has_all(given));
             let enough = self
                 .settings
                 .max_tasks

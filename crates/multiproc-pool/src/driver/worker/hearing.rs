@@ -182,6 +182,11 @@ impl Answer<'_> {
         self.kind == PANICKED
     }
 
+    /// Whether the worker has taken in the handles of the task, as far as can be told.
+    pub(in crate::driver) fn had_handles(&self) -> bool {
+        self.kind != ARGUMENTS_LOST
+    }
+
     pub(in crate::driver) fn stamps(&self) -> Option<Stamps> {
         self.stamps
     }

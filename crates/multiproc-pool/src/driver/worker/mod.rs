@@ -4,6 +4,7 @@
 //! - [`starting`]: its start
 //! - [`sending`]: what goes into its ring of tasks, and comes back out of it
 //! - [`hearing`]: what it says
+//! - [`remembered`]: what it has of what it was sent before
 //! - [`timing`]: how long it takes
 //! - [`end`]: its end
 //! - [`seen`]: what is told of it
@@ -11,6 +12,7 @@
 mod body;
 mod end;
 mod hearing;
+mod remembered;
 mod seen;
 mod sending;
 mod starting;
@@ -31,6 +33,7 @@ pub(super) use end::Corpse;
 pub(crate) use hearing::Heard;
 #[cfg(any(test, fuzzing))]
 pub(crate) use hearing::understand;
+use remembered::Remembered;
 use seen::Seen;
 pub(super) use sending::Push;
 
@@ -44,6 +47,7 @@ pub(crate) struct Mark {
     /// Which of them it is.
     index: u16,
     position: Position,
+    /// Whether descriptors were sent with it.
     handles: bool,
 }
 
@@ -105,6 +109,7 @@ pub(super) struct Worker {
     /// What the worker was told that tasks have in common, and what of it it is to forget.
     states: Vec<u32>,
     forgotten: Vec<u32>,
+    remembered: Remembered,
     next_ticket: u32,
     /// The span that it was told of last.
     span: Option<Context>,

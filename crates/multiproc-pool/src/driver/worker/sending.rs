@@ -8,10 +8,10 @@ use multiproc_wire::Frame;
 
 use super::{Mark, Worker};
 use crate::error::TaskError;
-use crate::job::{Handles, MAX_BYTES, Payload, State};
+use crate::job::{Given, Handles, MAX_BYTES, Payload, State};
 use crate::protocol::{
-    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, PING, PREPARE, RUN,
-    SPAN, TASK,
+    ANNOUNCE, CHUNK, DISCARD, EXIT, FOLLOWS, FORGET, HANDLES, HANDLES_FRAME, LET_GO, NAMED, PING,
+    PREPARE, RUN, SPAN, TASK,
 };
 use crate::view::span::Context;
 
@@ -62,8 +62,19 @@ impl Worker {
     pub(in crate::driver) fn push(&mut self, function: u32, payload: &Payload<'_>) -> Push {
         let number = function.to_le_bytes();
         let ticket = self.next_ticket;
-        let position = if payload.ends.is_empty() {
-            self.put(&[&number, payload.bytes], TASK, payload.handles, 1)
+        let mut sent = false;
+        let position = if let Some(given) = payload.handles {
+            let named = self.remembered.name(given, ticket);
+            let handles = Some(&named.sent).filter(|handles| !handles.is_empty());
+            sent = handles.is_some();
+            let parts = [&number, &named.table[..], payload.bytes];
+            let position = self.put(&parts, TASK | NAMED, handles, 1);
+            if position.is_err() {
+                self.remembered.withdraw(ticket);
+            }
+            position
+        } else if payload.ends.is_empty() {
+            self.put(&[&number, payload.bytes], TASK, None, 1)
         } else {
             match lengths(payload) {
                 Some(lengths) => {
@@ -84,10 +95,28 @@ impl Worker {
                 count: 1,
                 index: 0,
                 position,
-                handles: payload.handles.is_some(),
+                handles: sent,
             }),
             Err(stop) => stop,
         }
+    }
+
+    /// Whether the worker has all that is given, so that no descriptor has to be sent.
+    pub(in crate::driver) fn has_all(&mut self, given: &Given) -> bool {
+        self.remembered.has_all(given)
+    }
+
+    /// The worker has answered a task: whether it had its handles.
+    #[inline]
+    pub(in crate::driver) fn answered(&mut self, mark: Mark, had_handles: bool) {
+        if mark.handles {
+            self.remembered.answered(mark.ticket(), had_handles);
+        }
+    }
+
+    /// Has the worker let go what is gone here.
+    pub(in crate::driver) fn forget_gone(&mut self) {
+        self.remembered.forget_gone();
     }
 
     /// Tells the worker in which span the call was made whose task comes next, if that is another than before. False
@@ -232,6 +261,13 @@ impl Worker {
         {
             self.forgotten.pop();
         }
+        let to_forget = &mut self.remembered.to_forget;
+        if !to_forget.is_empty() && self.partial.is_none() {
+            let numbers: Vec<u8> = to_forget.iter().flat_map(|n| n.to_le_bytes()).collect();
+            if self.tasks.push(&[&numbers], LET_GO).is_ok() {
+                to_forget.clear();
+            }
+        }
         if self.tasks.publish() {
             self.tasks.wake_consumer();
         }
@@ -272,6 +308,7 @@ impl Worker {
         }
         if mark.handles {
             self.discard = Some(mark.ticket());
+            self.remembered.withdraw(mark.ticket());
         }
         // The worker passes over what is there of it, and the rest never comes.
         self.partial

@@ -9,9 +9,11 @@ use multiproc_shm::Lane;
 use multiproc_shm::ring::Assembler;
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
+use multiproc_wire::handoff::Gone;
 
 use super::Worker;
 use super::body::{Body, Thread};
+use super::remembered::Remembered;
 use super::seen::Seen;
 use crate::driver::Driver;
 use crate::error::{Error, Kind};
@@ -63,6 +65,11 @@ impl Worker {
                 Body::Process(process)
             }
         };
+        // What a thread would keep is this process's own, and never gone.
+        let who = match settings.threads {
+            true => None,
+            false => Some(Weak::clone(&driver.this) as Weak<dyn Gone>),
+        };
         Ok(Worker {
             body,
             reaped,
@@ -76,6 +83,7 @@ impl Worker {
             known: Vec::new(),
             states: Vec::new(),
             forgotten: Vec::new(),
+            remembered: Remembered::new(who),
             next_ticket: 0,
             span: None,
             ready_by: Deadline::after(START_LIMIT),
