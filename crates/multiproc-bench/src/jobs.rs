@@ -262,7 +262,7 @@ fn bulk(python: &Python) -> [Job; 3] {
     [bytes, vector, shared]
 }
 
-fn locks(python: &Python) -> [Job; 2] {
+fn locks(python: &Python) -> [Job; 4] {
     let uncontended = Job {
         name: "lock and unlock, uncontended",
         unit: Unit::Time,
@@ -273,6 +273,28 @@ fn locks(python: &Python) -> [Job; 2] {
                 .target(AtMost(2.0))
                 .load(1000, MILLION),
             Contender::new("CPython Lock", python.does("lock")).load(1000, MILLION),
+        ],
+    };
+    let mutex = Job {
+        name: "a Mutex taken and released, uncontended",
+        unit: Unit::Time,
+        at_most: None,
+        contenders: vec![
+            Contender::new("multiproc Mutex", ours::mutex).load(1000, MILLION),
+            Contender::new("std Mutex", ours::std_mutex)
+                .target(AtMost(2.0))
+                .load(1000, MILLION),
+        ],
+    };
+    let read = Job {
+        name: "an RwLock taken to read and released, uncontended",
+        unit: Unit::Time,
+        at_most: None,
+        contenders: vec![
+            Contender::new("multiproc RwLock", ours::rwlock).load(1000, MILLION),
+            Contender::new("std RwLock", ours::std_rwlock)
+                .target(AtMost(2.0))
+                .load(1000, MILLION),
         ],
     };
     let contended = Job {
@@ -286,7 +308,7 @@ fn locks(python: &Python) -> [Job; 2] {
                 .load(10_000, 50_000),
         ],
     };
-    [uncontended, contended]
+    [uncontended, mutex, read, contended]
 }
 
 fn sum() -> Job {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use multiproc::channel::Bytes;
 use multiproc::pool::Chunks;
 use multiproc::process::StartMethod;
-use multiproc::{Barrier, Lock, Pool, Process, Receiver, Sender, SharedArray, SharedValue};
+use multiproc::{Barrier, Lock, Pool, Process, Receiver, RwLock, Sender, SharedArray, SharedValue};
 use serde_bytes::ByteBuf;
 
 use crate::jobs::{self, BULK, MESSAGE, square};
@@ -261,24 +261,40 @@ pub fn shared_array() -> Result<Run, String> {
     }))
 }
 
-/// A lock between processes, of which only this one takes it.
-pub fn lock() -> Result<Run, String> {
-    let lock = Lock::new().map_err(say)?;
-    Ok(Box::new(move |times| {
-        let (took, all_well) = timed(|| (0..times).all(|_| black_box(&lock).lock().is_ok()));
+/// One that takes a lock and releases it.
+fn turns<L: 'static>(lock: L, turn: impl Fn(&L) -> bool + 'static) -> Run {
+    Box::new(move |times| {
+        let (took, all_well) = timed(|| (0..times).all(|_| turn(black_box(&lock))));
         check(all_well, "a lock")?;
         Ok(took)
-    }))
+    })
 }
 
-/// The standard library's lock.
+/// A lock between processes, of which only this one takes it; here and below.
+pub fn lock() -> Result<Run, String> {
+    let lock = Lock::new().map_err(say)?;
+    Ok(turns(lock, |lock| lock.lock().is_ok()))
+}
+
+pub fn mutex() -> Result<Run, String> {
+    let mutex = SharedValue::new(0_u64).map_err(say)?;
+    Ok(turns(mutex, |mutex| mutex.lock().is_ok()))
+}
+
+pub fn rwlock() -> Result<Run, String> {
+    let lock = RwLock::new(0_u64).map_err(say)?;
+    Ok(turns(lock, |lock| lock.read().is_ok()))
+}
+
+/// The standard library's.
 pub fn std_mutex() -> Result<Run, String> {
-    let lock = Mutex::new(());
-    Ok(Box::new(move |times| {
-        let (took, all_well) = timed(|| (0..times).all(|_| black_box(&lock).lock().is_ok()));
-        check(all_well, "a lock")?;
-        Ok(took)
-    }))
+    Ok(turns(Mutex::new(()), |mutex| mutex.lock().is_ok()))
+}
+
+/// The standard library's.
+pub fn std_rwlock() -> Result<Run, String> {
+    let lock = std::sync::RwLock::new(());
+    Ok(turns(lock, |lock| lock.read().is_ok()))
 }
 
 fn increment((value, start, times): (SharedValue<u64>, Barrier, usize)) {

@@ -10,16 +10,17 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
-use multiproc_shm::{Barrier, Lock, Mutex, RwLock, Semaphore};
+use multiproc_shm::{Barrier, Lock, Mutex, RLock, RwLock, Semaphore, SharedArray};
 
 const ROUNDS: usize = 41;
 const TURNS: u32 = 50_000;
 const INCREMENTS: u32 = 200_000;
 
+/// As many turns as [`TURNS`].
 fn time(mut turn: impl FnMut()) -> Duration {
     let begun = Instant::now();
     (0..TURNS).for_each(|_| turn());
-    begun.elapsed() / TURNS
+    begun.elapsed()
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -27,33 +28,78 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-fn uncontended() {
-    let theirs = std::sync::Mutex::new(0_u64);
-    let ours = Mutex::new(0_u64).unwrap();
-    let lock = Lock::new().unwrap();
-    let pair = RwLock::new(0_u64).unwrap();
-    let slots = Semaphore::new(1).unwrap();
-    let mut times = [const { Vec::new() }; 5];
-    for _ in 0..ROUNDS {
-        times[0].push(time(|| *black_box(&theirs).lock().unwrap() += 1));
-        times[1].push(time(|| *black_box(&ours).lock().unwrap() += 1));
-        times[2].push(time(|| drop(black_box(&lock).lock().unwrap())));
-        times[3].push(time(|| *black_box(&pair).write().unwrap() += 1));
-        times[4].push(time(|| drop(black_box(&slots).acquire())));
+/// One turn at something, again and again.
+struct Turns<'a> {
+    name: &'static str,
+    turn: Box<dyn FnMut() -> Duration + 'a>,
+    times: Vec<Duration>,
+}
+
+impl<'a> Turns<'a> {
+    fn of(name: &'static str, mut turn: impl FnMut() + 'a) -> Turns<'a> {
+        Turns {
+            name,
+            turn: Box::new(move || time(&mut turn)),
+            times: Vec::new(),
+        }
     }
-    let times = times.map(|times| median(times).as_nanos());
-    let names = [
-        "std::sync::Mutex",
-        "Mutex",
-        "Lock",
-        "RwLock, to write",
-        "Semaphore",
+}
+
+fn uncontended() {
+    let (mutex, pair) = (std::sync::Mutex::new(0_u64), std::sync::RwLock::new(0_u64));
+    let (ours, lock, rlock) = (
+        Mutex::new(0_u64).unwrap(),
+        Lock::new().unwrap(),
+        RLock::new().unwrap(),
+    );
+    let array = SharedArray::from_slice(&[0_u64; 4]).unwrap();
+    let rwlock = RwLock::new(0_u64).unwrap();
+    let slots = Semaphore::new(4).unwrap();
+    let among = Semaphore::new(4).unwrap();
+    let _other = among.acquire();
+    let items = Semaphore::new(0).unwrap();
+    let mut all = [
+        Turns::of("std::sync::Mutex", || {
+            *black_box(&mutex).lock().unwrap() += 1
+        }),
+        Turns::of("std's RwLock, to read", || {
+            black_box(*black_box(&pair).read().unwrap());
+        }),
+        Turns::of("std's RwLock, to write", || {
+            *black_box(&pair).write().unwrap() += 1
+        }),
+        Turns::of("Mutex", || *black_box(&ours).lock().unwrap() += 1),
+        Turns::of("SharedArray", || black_box(&array).lock().unwrap()[0] += 1),
+        Turns::of("Lock", || drop(black_box(&lock).lock().unwrap())),
+        Turns::of("RLock", || drop(black_box(&rlock).lock().unwrap())),
+        Turns::of("RwLock, to read", || {
+            black_box(*black_box(&rwlock).read().unwrap());
+        }),
+        Turns::of("RwLock, to write", || {
+            *black_box(&rwlock).write().unwrap() += 1
+        }),
+        Turns::of("Semaphore", || drop(black_box(&slots).acquire())),
+        Turns::of("Semaphore, not alone", || drop(black_box(&among).acquire())),
+        Turns::of("Semaphore, items", || {
+            black_box(&items).release();
+            black_box(&items).acquire().forget();
+        }),
     ];
-    println!("lock and unlock by one thread, nanoseconds:");
-    for (name, nanos) in names.iter().zip(times) {
+    for _ in 0..ROUNDS {
+        for turns in &mut all {
+            let took = (turns.turn)();
+            turns.times.push(took);
+        }
+    }
+    println!("taken and given back by one thread, nanoseconds:");
+    let mut std = None;
+    for turns in all {
+        let nanos = median(turns.times).as_nanos() as f64 / f64::from(TURNS);
+        let std = *std.get_or_insert(nanos);
         println!(
-            "  {name:<18} {nanos:>5}   {:.1} times std",
-            nanos as f64 / times[0] as f64
+            "  {:<22} {nanos:>6.1}   {:.2} times std's Mutex",
+            turns.name,
+            nanos / std
         );
     }
 }
