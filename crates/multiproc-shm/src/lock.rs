@@ -20,7 +20,7 @@ use crate::home::{Primitive, Shared};
 ///
 /// A value of this type is a handle: clones, in this process and in any it is sent to, stand for the same
 /// lock. Where it protects plain data, [`Mutex`](crate::Mutex) and
-/// [`SharedArray`](crate::SharedArray) have a lock of their own that is faster.
+/// [`SharedArray`](crate::SharedArray) have a lock of their own.
 ///
 /// ```
 /// use multiproc_shm::Lock;
@@ -97,9 +97,12 @@ impl Lock {
     /// # Panics
     /// If the thread holds a thousand locks already.
     #[doc(alias = "acquire")]
+    #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, PoisonError<LockGuard<'_>>> {
-        self.take(Deadline::NEVER)
-            .expect("a wait without end timed out")
+        match self.take(Deadline::NEVER) {
+            Some(taken) => LockGuard::new(&self.0.0, taken),
+            None => unreachable!("a wait without end timed out"),
+        }
     }
 
     /// Takes the lock if nobody holds it.
@@ -131,7 +134,7 @@ impl Lock {
         timeout: Duration,
     ) -> Result<LockGuard<'_>, LockTimeoutError<LockGuard<'_>>> {
         match self.take(Deadline::after(timeout)) {
-            Some(taken) => Ok(taken?),
+            Some(taken) => Ok(LockGuard::new(&self.0.0, taken)?),
             None => Err(LockTimeoutError::TimedOut),
         }
     }
@@ -151,13 +154,12 @@ impl Lock {
         self.0.0.free() == 0
     }
 
-    fn take(
-        &self,
-        deadline: Deadline,
-    ) -> Option<Result<LockGuard<'_>, PoisonError<LockGuard<'_>>>> {
+    /// What a guard is made of, which is made where it stays: handed up through several results, it would cost
+    /// more than the lock.
+    #[inline]
+    fn take(&self, deadline: Deadline) -> Option<Taken> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.0.take(1, true, Until::ThreadEnds, deadline) }?;
-        Some(LockGuard::new(&self.0.0, taken))
+        unsafe { self.0.0.take(1, true, Until::ThreadEnds, deadline) }
     }
 }
 
@@ -179,6 +181,7 @@ pub struct LockGuard<'a> {
 }
 
 impl<'a> LockGuard<'a> {
+    #[inline]
     fn new(
         permits: &'a Permits,
         taken: Taken,
@@ -193,11 +196,13 @@ impl<'a> LockGuard<'a> {
     }
 
     /// What is said to the taker: of a death, once. Killed before this, the next is told of this process.
+    #[inline]
     fn told(&self) -> Held {
-        if self.taken.held() != Held::Sound {
+        let held = self.taken.held();
+        if held != Held::Sound {
             self.permits.clear_poison();
         }
-        self.taken.held()
+        held
     }
 
     /// Leaves the lock held: until [`Lock::release`], or until this thread ends.
@@ -233,6 +238,7 @@ impl Guard for LockGuard<'_> {
 }
 
 impl Drop for LockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         if !self.panicking && thread::panicking() {
             self.permits.poison(self.taken);

@@ -1,14 +1,4 @@
 //! Reader-writer locks: a value that many processes see at a time, or one changes.
-//!
-//! The permits of a writer that is killed pass on when its thread is gone. Other threads of its process, lent
-//! the value by that one, run for some microseconds more. So a writer leaves a note of its process, as the holder
-//! of an array does (`tenure.rs`), and who finds one waits until that process is over.
-//!
-//! # Invariants
-//!
-//! 1. `writer` names a process from before a write guard exists in it until after the guard was dropped, or
-//!    until the process is over.
-//! 2. A guard is given out, under its permits, when `writer` was 0 or its process was found to be over.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -16,8 +6,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::Duration;
 
@@ -25,7 +13,6 @@ use bytemuck::Pod;
 use multiproc_sync::{
     Deadline, LockTimeoutError, Permits, PoisonError, Taken, TryLockError, Until,
 };
-use multiproc_sys::identity::Identity;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::home::{Primitive, Shared};
@@ -54,15 +41,14 @@ const ALL: u32 = i32::MAX.cast_unsigned();
 /// # What can be in it
 ///
 /// As in a [`Mutex`](crate::Mutex): types without padding, of which every pattern of bytes is a value. With
-/// `()` it is a lock for whatever its users agree on. A `Mutex` is several times as fast where reading is
-/// short.
+/// `()` it is a lock for whatever its users agree on. It is as fast as a `Mutex` for who is alone with it; beside
+/// other readers it takes several times as long, which is won back where they read for more than that.
 ///
 /// # When a process dies
 ///
-/// The permit of a reader that is killed passes on when its thread is gone. Other threads of its process, if that
-/// one has lent them the value, may for some microseconds, until they are gone too, read what the next writer changes; what
-/// they make of it ends with them. The next after a writer waits until that one's whole process is over. A writer that is killed or panics leaves the lock poisoned:
-/// readers and writers get `Err(PoisonError)` with the guard in it until
+/// What a reader or writer that is killed had passes on when its whole process is over, some microseconds later: until
+/// then other threads of it may use what that one has lent them. A writer that is killed or panics leaves the lock
+/// poisoned: readers and writers get `Err(PoisonError)` with the guard in it until
 /// [`clear_poison`](Self::clear_poison). A reader that panics leaves no poison.
 ///
 /// # Differences from Python
@@ -74,38 +60,16 @@ pub struct RwLock<T>(Shared<RwCell<T>>);
 #[repr(C)]
 pub(crate) struct RwCell<T> {
     permits: Permits,
-    writer: AtomicU64,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `Permits` and the note are atomics only, and new as zeroes, the permits being added by `RwLock::new`; of a
-// `Pod` any bytes are a value, and in the cell, accessed by who has permits only, others may change it.
+// SAFETY: `Permits` is atomics only, and new as zeroes, the permits being added by `RwLock::new`; of a `Pod` any bytes
+// are a value, and in the cell, accessed by who has permits only, others may change it.
 unsafe impl<T: Pod> Primitive for RwCell<T> {
     const KIND: u32 = 23;
 
     fn sweep(&self, process: u32) {
         self.permits.sweep(process);
-    }
-}
-
-impl<T> RwCell<T> {
-    /// Waits, under permits just taken, until no thread of a writer that was killed runs any more. At the
-    /// deadline gives the permits back; `false`.
-    fn succeed(&self, count: u32, taken: Taken, deadline: Deadline) -> bool {
-        // Acquire: pairs with the Release below, by another reader who has seen the writer's end.
-        let note = self.writer.load(Acquire);
-        let Some(predecessor) = Identity::from_bits(note) else {
-            return true;
-        };
-        if predecessor != Identity::own() && predecessor.wait_until_over(deadline) {
-            // Fails where another reader was first: while there are readers nobody leaves a new note.
-            let _first = self.writer.compare_exchange(note, 0, Release, Relaxed);
-            return true;
-        }
-        let all = (count == ALL).then_some(taken);
-        // SAFETY: nobody got access.
-        unsafe { self.permits.give_back(count, all) };
-        false
     }
 }
 
@@ -130,9 +94,12 @@ impl<T: Pod> RwLock<T> {
     /// # Panics
     /// If the calling thread has the lock already, and might wait for itself; or if it holds a thousand
     /// others.
+    #[inline]
     pub fn read(&self) -> Result<RwLockReadGuard<'_, T>, PoisonError<RwLockReadGuard<'_, T>>> {
-        self.reader(Deadline::NEVER)
-            .expect("a wait without end timed out")
+        match self.take(1, false, Deadline::NEVER) {
+            Some(taken) => RwLockReadGuard::new(&self.0, taken),
+            None => unreachable!("a wait without end timed out"),
+        }
     }
 
     /// Takes the lock to read if nobody has it to write.
@@ -146,10 +113,8 @@ impl<T: Pod> RwLock<T> {
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T>, TryLockError<RwLockReadGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
         match unsafe { self.0.permits.try_take(1, false, Until::ProcessEnds) } {
-            Some(taken) if self.0.succeed(1, taken, Deadline::now()) => {
-                Ok(RwLockReadGuard::new(&self.0, taken)?)
-            }
-            _ => Err(TryLockError::WouldBlock),
+            Some(taken) => Ok(RwLockReadGuard::new(&self.0, taken)?),
+            None => Err(TryLockError::WouldBlock),
         }
     }
 
@@ -165,8 +130,8 @@ impl<T: Pod> RwLock<T> {
         &self,
         timeout: Duration,
     ) -> Result<RwLockReadGuard<'_, T>, LockTimeoutError<RwLockReadGuard<'_, T>>> {
-        match self.reader(Deadline::after(timeout)) {
-            Some(taken) => Ok(taken?),
+        match self.take(1, false, Deadline::after(timeout)) {
+            Some(taken) => Ok(RwLockReadGuard::new(&self.0, taken)?),
             None => Err(LockTimeoutError::TimedOut),
         }
     }
@@ -178,9 +143,12 @@ impl<T: Pod> RwLock<T> {
     ///
     /// # Panics
     /// As [`read`](Self::read).
+    #[inline]
     pub fn write(&self) -> Result<RwLockWriteGuard<'_, T>, PoisonError<RwLockWriteGuard<'_, T>>> {
-        self.writer(Deadline::NEVER)
-            .expect("a wait without end timed out")
+        match self.take(ALL, true, Deadline::NEVER) {
+            Some(taken) => RwLockWriteGuard::new(&self.0, taken),
+            None => unreachable!("a wait without end timed out"),
+        }
     }
 
     /// Takes the lock to write if nobody has it.
@@ -195,10 +163,8 @@ impl<T: Pod> RwLock<T> {
     ) -> Result<RwLockWriteGuard<'_, T>, TryLockError<RwLockWriteGuard<'_, T>>> {
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
         match unsafe { self.0.permits.try_take(ALL, true, Until::ProcessEnds) } {
-            Some(taken) if self.0.succeed(ALL, taken, Deadline::now()) => {
-                Ok(RwLockWriteGuard::new(&self.0, taken)?)
-            }
-            _ => Err(TryLockError::WouldBlock),
+            Some(taken) => Ok(RwLockWriteGuard::new(&self.0, taken)?),
+            None => Err(TryLockError::WouldBlock),
         }
     }
 
@@ -213,8 +179,8 @@ impl<T: Pod> RwLock<T> {
         &self,
         timeout: Duration,
     ) -> Result<RwLockWriteGuard<'_, T>, LockTimeoutError<RwLockWriteGuard<'_, T>>> {
-        match self.writer(Deadline::after(timeout)) {
-            Some(taken) => Ok(taken?),
+        match self.take(ALL, true, Deadline::after(timeout)) {
+            Some(taken) => Ok(RwLockWriteGuard::new(&self.0, taken)?),
             None => Err(LockTimeoutError::TimedOut),
         }
     }
@@ -230,33 +196,21 @@ impl<T: Pod> RwLock<T> {
         self.0.permits.clear_poison();
     }
 
-    fn reader(
-        &self,
-        deadline: Deadline,
-    ) -> Option<Result<RwLockReadGuard<'_, T>, PoisonError<RwLockReadGuard<'_, T>>>> {
-        self.refuse_a_second();
+    /// What a guard is made of, which is made where it stays: handed up through several results, it would cost
+    /// more than the lock.
+    #[inline]
+    fn take(&self, count: u32, all: bool, deadline: Deadline) -> Option<Taken> {
+        let (permits, until) = (&self.0.permits, Until::ProcessEnds);
         // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.permits.take(1, false, Until::ProcessEnds, deadline) }?;
-        let succeeds = self.0.succeed(1, taken, deadline);
-        succeeds.then(|| RwLockReadGuard::new(&self.0, taken))
-    }
-
-    fn writer(
-        &self,
-        deadline: Deadline,
-    ) -> Option<Result<RwLockWriteGuard<'_, T>, PoisonError<RwLockWriteGuard<'_, T>>>> {
-        self.refuse_a_second();
-        // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
-        let taken = unsafe { self.0.permits.take(ALL, true, Until::ProcessEnds, deadline) }?;
-        let succeeds = self.0.succeed(ALL, taken, deadline);
-        succeeds.then(|| RwLockWriteGuard::new(&self.0, taken))
-    }
-
-    fn refuse_a_second(&self) {
+        if let Some(taken) = unsafe { permits.take_alone(count, all, until) } {
+            return Some(taken);
+        }
         assert!(
-            self.0.permits.mine() == 0,
+            permits.mine() == 0,
             "this thread has the lock already and might wait for itself"
         );
+        // SAFETY: as above.
+        unsafe { permits.take(count, all, until, deadline) }
     }
 }
 
@@ -300,6 +254,7 @@ pub struct RwLockReadGuard<'a, T> {
 unsafe impl<T: Sync> Sync for RwLockReadGuard<'_, T> {}
 
 impl<'a, T> RwLockReadGuard<'a, T> {
+    #[inline]
     fn new(cell: &'a RwCell<T>, taken: Taken) -> Result<Self, PoisonError<Self>> {
         let thread = PhantomData;
         taken.held().with(RwLockReadGuard { cell, thread })
@@ -317,6 +272,7 @@ impl<T: Pod> Deref for RwLockReadGuard<'_, T> {
 }
 
 impl<T> Drop for RwLockReadGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: what the guard gave access to is borrowed from it, and it ends here.
         unsafe { self.cell.permits.give_back(1, None) };
@@ -344,9 +300,8 @@ pub struct RwLockWriteGuard<'a, T> {
 unsafe impl<T: Sync> Sync for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T> RwLockWriteGuard<'a, T> {
+    #[inline]
     fn new(cell: &'a RwCell<T>, taken: Taken) -> Result<Self, PoisonError<Self>> {
-        // Relaxed: read under permits, which order it; here and in `drop`.
-        cell.writer.store(Identity::own().to_bits(), Relaxed);
         taken.held().with(RwLockWriteGuard {
             cell,
             taken,
@@ -373,13 +328,10 @@ impl<T: Pod> DerefMut for RwLockWriteGuard<'_, T> {
 }
 
 impl<T> Drop for RwLockWriteGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         if !self.panicking && thread::panicking() {
             self.cell.permits.poison(self.taken);
-        }
-        // Not in a forked child, which has a copy of its parent's guards.
-        if self.cell.permits.mine() != 0 {
-            self.cell.writer.store(0, Relaxed);
         }
         // SAFETY: as in the reader's.
         unsafe { self.cell.permits.give_back(ALL, Some(self.taken)) };
@@ -389,35 +341,5 @@ impl<T> Drop for RwLockWriteGuard<'_, T> {
 impl<T: Pod + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use std::process::{Command, Stdio};
-
-    #[test]
-    fn nobody_is_let_in_while_a_noted_writer_runs() {
-        let lock = RwLock::new(5_u64).unwrap();
-        let mut writer = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        // Its permits have passed on, its process is not over.
-        lock.0.writer.store(u64::from(writer.id()), Relaxed);
-        let moment = Duration::from_millis(1);
-        assert!(matches!(lock.try_read(), Err(TryLockError::WouldBlock)));
-        assert!(matches!(lock.try_write(), Err(TryLockError::WouldBlock)));
-        assert!(matches!(
-            lock.read_timeout(moment),
-            Err(LockTimeoutError::TimedOut)
-        ));
-        assert!(matches!(
-            lock.write_timeout(moment),
-            Err(LockTimeoutError::TimedOut)
-        ));
-        drop(writer.stdin.take());
-        writer.wait().unwrap();
-        assert_eq!(*lock.read().unwrap(), 5);
-        *lock.write().unwrap() += 1;
-        assert_eq!(*lock.try_read().unwrap(), 6);
     }
 }

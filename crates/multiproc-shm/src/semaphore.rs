@@ -38,6 +38,7 @@ macro_rules! semaphore {
             ///
             /// # Panics
             /// If the thread holds a thousand locks already.
+            #[inline]
             pub fn acquire(&self) -> Permit<'_> {
                 self.take(Deadline::NEVER)
                     .expect("a wait without end timed out")
@@ -68,6 +69,7 @@ macro_rules! semaphore {
                 self.permits.free()
             }
 
+            #[inline]
             fn take(&self, deadline: Deadline) -> Option<Permit<'_>> {
                 // SAFETY: the memory stays mapped until no thread of this process is in it (`home.rs`).
                 let _taken: Taken = unsafe { self.permits.take(1, false, Until::ThreadEnds, deadline) }?;
@@ -231,6 +233,7 @@ impl<'a> Permit<'a> {
 }
 
 impl Drop for Permit<'_> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: who holds the guard is done.
         unsafe { self.permits.give_back(1, None) };

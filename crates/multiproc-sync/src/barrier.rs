@@ -322,6 +322,7 @@ impl BarrierWord {
             if waited || dead.note(MEMBER).load(Relaxed) != 0 {
                 self.break_up();
             }
+            true
         });
         if self.reset.load(Relaxed) != 0 {
             self.finish_reset();

@@ -175,6 +175,7 @@ impl ConditionWord {
                 let alarm = &self.gate.alarm;
                 alarm.ring(|| other.note(STATE).store(NOTIFIED, Release));
             }
+            true
         });
     }
 

@@ -23,6 +23,7 @@ mod real {
     pub use std::hint::spin_loop;
     pub use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, fence};
 
+    pub use multiproc_sys::identity::Identity;
     pub use multiproc_sys::robust::{RobustWord, thread_id};
 
     /// The id of the process that the calling thread, whose id is `thread`, belongs to. Kept per
@@ -58,11 +59,13 @@ pub use multiproc_sys::robust::{OWNER_DIED, THREAD_ID, Until, WAITERS};
 
 #[cfg(loom)]
 pub use model::{
-    AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id,
+    AtomicU32, AtomicU64, AtomicUsize, Identity, RobustWord, fence, futex, process_id, spin_loop,
+    thread_id,
 };
 #[cfg(not(loom))]
 pub use real::{
-    AtomicU32, AtomicU64, AtomicUsize, RobustWord, fence, futex, process_id, spin_loop, thread_id,
+    AtomicU32, AtomicU64, AtomicUsize, Identity, RobustWord, fence, futex, process_id, spin_loop,
+    thread_id,
 };
 
 /// A word that nobody holds, as zeroed shared memory has it.

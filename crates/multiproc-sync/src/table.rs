@@ -4,17 +4,19 @@
 //!
 //! | a slot's word | meaning |
 //! |---|---|
-//! | 0 | free |
+//! | 0, or `WAITERS` | free |
 //! | a thread's id, `WAITERS` | that thread's; it is in the thread's robust list, or announced by it |
-//! | `OWNER_DIED`, `WAITERS` | its thread is gone; the notes are as it left them |
+//! | `OWNER_DIED`, perhaps `WAITERS` | its thread is gone; the notes are as it left them |
+//!
+//! The first slot without `WAITERS` may be taken past the gate, by tables whose users do so (`permits.rs`).
 //!
 //! # Invariants
 //!
 //! 1. Slots are claimed, left and reaped by who is inside the gate; only the kernel marks one from outside.
-//! 2. A free slot's notes are 0.
-//! 3. Slots from `high` on were never used. Who raises it rings the alarm first, so that sleepers come to
+//! 2. A free slot's notes are 0, but for the first.
+//! 3. Slots behind `high` were never used. Who raises it rings the alarm first, so that sleepers come to
 //!    watch the new slot before it is anybody's.
-//! 4. A sleeper watches every slot below `high`, the free ones too: whoever takes one and dies wakes it.
+//! 4. A sleeper watches every slot up to `high`, the free ones too: whoever takes one and dies wakes it.
 //!    A sleeper so woken that dies in its turn has a slot of its own, or a lock that passes on.
 //!
 //! # Death
@@ -23,7 +25,7 @@
 //! |---|---|
 //! | claiming, before the word is its own | nothing: the note of its process is set again by the next |
 //! | claimed, at any step, until it has left | the word is marked and wakes one who watches it |
-//! | leaving, word 0, still announced | one is woken for nothing |
+//! | leaving, the word free, still announced | one is woken for nothing |
 //! | reaping | it is done again: the word goes last |
 
 #![expect(
@@ -47,6 +49,7 @@ pub(crate) const SLOTS: usize = if cfg!(loom) {
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Table {
+    /// The last slot that was ever used; the first counts as one.
     high: AtomicU32,
     slots: [Slot; SLOTS],
 }
@@ -73,17 +76,33 @@ impl Slot {
         is_dead(self.0.word.load(Acquire))
     }
 
+    /// Says which process it is whose slot this is. By its thread.
+    #[inline]
+    pub(crate) fn sign(&self, me: u32) {
+        self.0.notes[PROCESS].store(process_id(me), Relaxed);
+    }
+
     /// Gives the slot up, inside the gate. Its notes must be 0 but for the first.
     pub(crate) fn leave(&self) {
         if self.0.unlink() {
-            self.0.word.store(0, Release);
+            self.0.word.store(WAITERS, Release);
             self.0.retract();
         }
     }
+
+    /// The word, for those that take it past the gate.
+    #[inline]
+    pub(crate) fn robust(&self) -> &RobustWord {
+        &self.0
+    }
 }
 
-fn is_dead(word: u32) -> bool {
+pub(crate) fn is_dead(word: u32) -> bool {
     word & THREAD_ID == 0 && word & OWNER_DIED != 0
+}
+
+fn is_free(word: u32) -> bool {
+    word & (THREAD_ID | OWNER_DIED) == 0
 }
 
 impl Table {
@@ -94,16 +113,22 @@ impl Table {
         }
     }
 
-    /// The slots that have ever been used.
+    /// The first slot.
+    #[inline]
+    pub(crate) fn front(&self) -> &Slot {
+        &self.slots[0]
+    }
+
+    /// The slots that have ever been used, and the first.
     pub(crate) fn used(&self) -> &[Slot] {
         let high = usize::try_from(self.high.load(Acquire)).unwrap_or(SLOTS);
-        &self.slots[..high.min(SLOTS)]
+        &self.slots[..=high.min(SLOTS - 1)]
     }
 
     /// Whether no slot is free.
     pub(crate) fn is_full(&self) -> bool {
         let used = self.used();
-        used.len() == SLOTS && used.iter().all(|slot| slot.0.word.load(Relaxed) != 0)
+        used.len() == SLOTS && !used.iter().any(|slot| is_free(slot.0.word.load(Relaxed)))
     }
 
     /// The calling thread's.
@@ -122,7 +147,7 @@ impl Table {
             return Some(mine);
         }
         let used = self.used();
-        let free = used.iter().find(|slot| slot.0.word.load(Relaxed) == 0);
+        let free = used.iter().find(|slot| is_free(slot.0.word.load(Relaxed)));
         let slot = match free {
             Some(slot) => slot,
             None => {
@@ -135,7 +160,7 @@ impl Table {
             }
         };
         let me = thread_id();
-        slot.0.notes[PROCESS].store(process_id(me), Relaxed);
+        slot.sign(me);
         slot.0.announce();
         slot.0.word.store(me | WAITERS, Release);
         // SAFETY: passed on to the caller; the word was free and so in no list.
@@ -143,15 +168,16 @@ impl Table {
         Some(slot)
     }
 
-    /// Has `look` look at each slot whose thread is gone, and frees it. Inside the gate. `look` may be
-    /// called again for the same slot, if its caller is killed.
-    pub(crate) fn reap(&self, mut look: impl FnMut(&Slot)) {
+    /// Has `look` look at each slot whose thread is gone, and frees it where that says so. Inside the gate. `look`
+    /// may be called again for the same slot, if its caller is killed.
+    pub(crate) fn reap(&self, mut look: impl FnMut(&Slot) -> bool) {
         for slot in self.used().iter().filter(|slot| slot.is_dead()) {
-            look(slot);
-            for note in &slot.0.notes[1..] {
-                note.store(0, Relaxed);
+            if look(slot) {
+                for note in &slot.0.notes[1..] {
+                    note.store(0, Relaxed);
+                }
+                slot.0.word.store(WAITERS, Release);
             }
-            slot.0.word.store(0, Release);
         }
     }
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
 use loom::sync::mpsc::channel;
-use multiproc_sync::primitive::model::die;
+use loom::thread;
+use multiproc_sync::primitive::model::{die, live_on, mortal, step};
 use multiproc_sync::{Deadline, Held, Permits, Taken, Until};
 
-use modelled::{at_every_step, explore, go, join, victim};
+use modelled::{at_every_step, costs_two_exchanges, explore, go, join, victim};
 
 /// One permit, and what it protects.
 struct Shared {
@@ -50,14 +51,54 @@ impl Shared {
         assert!(unsafe { self.permits.give_back(1, None) });
     }
 
+    /// One of several permits, which poisons nothing.
+    fn take_to_read(&self) {
+        // SAFETY: as in `take`.
+        let taken = unsafe {
+            self.permits
+                .take(1, false, Until::ProcessEnds, Deadline::NEVER)
+        };
+        assert_eq!(taken.unwrap().held(), Held::Sound);
+    }
+
+    /// A change under both of two permits, which readers do not poison.
+    fn write(&self) {
+        // SAFETY: as in `take`.
+        let taken = unsafe {
+            self.permits
+                .take(2, true, Until::ProcessEnds, Deadline::NEVER)
+        };
+        assert_eq!(taken.unwrap().held(), Held::Sound);
+        self.number.with_mut(|number| {
+            // SAFETY: this thread has all permits.
+            unsafe { *number += 1 };
+        });
+        // SAFETY: the access is over.
+        assert!(unsafe { self.permits.give_back(2, taken) });
+    }
+
     fn turn(&self) {
-        let _: Taken = self.take();
+        let taken = self.take();
         self.number.with_mut(|number| {
             // SAFETY: the caller holds the permit.
             unsafe { *number += 1 };
         });
-        self.give_back();
+        // SAFETY: the access is over.
+        assert!(unsafe { self.permits.give_back(1, Some(taken)) });
     }
+}
+
+#[test]
+fn who_is_alone_pays_as_for_a_lock() {
+    explore(0, || {
+        let (lock, pair) = (Shared::new(1), Shared::new(2));
+        costs_two_exchanges(|| lock.turn());
+        costs_two_exchanges(|| {
+            pair.take_to_read();
+            pair.give_back();
+        });
+        costs_two_exchanges(|| pair.write());
+    });
 }
 
 #[test]
@@ -184,30 +225,37 @@ fn a_death_at_every_step_of_an_addition() {
     at_every_step(2, a_giver_dies);
 }
 
+/// Two readers, of which one leaves the other, and a writer.
+#[test]
+fn a_writer_waits_for_each_reader() {
+    explore(2, || {
+        let shared = Shared::new(2);
+        let (tell, told) = channel();
+        shared.take_to_read();
+        let other = go(&shared, move |shared| {
+            shared.take_to_read();
+            tell.send(()).unwrap();
+            // SAFETY: this thread has a permit.
+            shared.number.with(|number| unsafe { *number });
+            shared.give_back();
+        });
+        told.recv().unwrap();
+        let writer = go(&shared, |shared| shared.write());
+        shared.give_back();
+        join([other, writer]);
+        assert_eq!(shared.permits.free(), 2);
+    });
+}
+
 /// A reader that dies at each step, while a writer waits for all permits.
 fn a_reader_dies(steps: u32) -> bool {
     let shared = Shared::new(2);
     let (tell, told) = channel();
     let reader = victim(&shared, steps, &tell, |shared| {
-        // SAFETY: as in `take`.
-        let taken = unsafe {
-            shared
-                .permits
-                .take(1, false, Until::ThreadEnds, Deadline::NEVER)
-        };
-        assert_eq!(taken.unwrap().held(), Held::Sound);
+        shared.take_to_read();
         shared.give_back();
     });
-    // SAFETY: as in `take`.
-    let taken = unsafe {
-        shared
-            .permits
-            .take(2, true, Until::ThreadEnds, Deadline::NEVER)
-    }
-    .unwrap();
-    assert_eq!(taken.held(), Held::Sound, "a reader poisons nothing");
-    // SAFETY: nothing is accessed.
-    assert!(unsafe { shared.permits.give_back(2, Some(taken)) });
+    shared.write();
     join([reader]);
     assert_eq!(shared.permits.free(), 2);
     told.recv().unwrap()
@@ -216,4 +264,38 @@ fn a_reader_dies(steps: u32) -> bool {
 #[test]
 fn a_death_at_every_step_of_a_reader() {
     at_every_step(1, a_reader_dies);
+}
+
+/// A reader that has lent what it reads to another thread of its process, and dies at each step, while a writer
+/// waits for all permits.
+fn a_lending_reader_dies(steps: u32) -> bool {
+    let shared = Shared::new(2);
+    let (tell, told) = channel();
+    let reading = Arc::clone(&shared);
+    let reader = thread::spawn(move || {
+        let came_through = live_on(|| {
+            let mut lent = None;
+            let came_through = mortal(steps, || {
+                reading.take_to_read();
+                lent = Some(go(&reading, |shared| {
+                    // SAFETY: the process has a permit.
+                    shared.number.with(|number| unsafe { *number });
+                }));
+                step();
+                join(lent.take());
+                reading.give_back();
+            });
+            join(lent);
+            came_through.is_some()
+        });
+        tell.send(came_through).unwrap();
+    });
+    shared.write();
+    join([reader]);
+    told.recv().unwrap()
+}
+
+#[test]
+fn a_dead_reader_s_other_thread_is_waited_for() {
+    at_every_step(2, a_lending_reader_dies);
 }

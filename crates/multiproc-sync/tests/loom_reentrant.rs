@@ -10,7 +10,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::mpsc::channel;
 use multiproc_sync::{Deadline, ReentrantWord};
 
-use modelled::{at_every_step, explore, go, join, victim};
+use modelled::{at_every_step, costs_two_exchanges, explore, go, join, victim};
 
 struct Shared {
     lock: ReentrantWord,
@@ -51,6 +51,14 @@ impl Shared {
         self.release();
         assert_eq!(self.lock.depth(), 0);
     }
+}
+
+#[test]
+fn who_is_alone_makes_two_exchanges() {
+    explore(0, || {
+        let shared = Shared::new();
+        costs_two_exchanges(|| shared.nested_turn());
+    });
 }
 
 #[test]

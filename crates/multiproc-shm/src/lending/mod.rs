@@ -63,16 +63,10 @@ use std::time::Duration;
 
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use multiproc_sync::primitive::fence;
-#[cfg(not(loom))]
-use multiproc_sys::identity::Identity;
+use multiproc_sync::primitive::{Identity, fence};
 
-#[cfg(loom)]
-mod modelled;
 mod words;
 
-#[cfg(loom)]
-use modelled::Identity;
 pub use words::{Slot, Words};
 
 /// Why a piece cannot be had.

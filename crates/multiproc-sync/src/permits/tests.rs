@@ -133,6 +133,37 @@ fn a_sleeper_is_woken_by_a_holders_end() {
 }
 
 #[test]
+fn who_comes_does_not_overtake_who_waits() {
+    for _ in 0..200 {
+        let it = permits(1);
+        let first = take(&it, 1, true);
+        let step = Number::new(0);
+        scope(|scope| {
+            scope.spawn(|| {
+                let taken = take(&it, 1, true);
+                while step.load(SeqCst) == 0 {
+                    yield_now();
+                }
+                // SAFETY: as in `give_back`.
+                assert!(unsafe { it.give_back(1, Some(taken)) });
+            });
+            while !it.turnstile.is_held() {
+                yield_now();
+            }
+            // SAFETY: as in `give_back`.
+            assert!(unsafe { it.give_back(1, Some(first)) });
+            // SAFETY: as in `take`.
+            let overtaken = unsafe { it.take_alone(1, true, Until::ThreadEnds) };
+            step.store(1, SeqCst);
+            assert_eq!(overtaken, None);
+        });
+        // SAFETY: as in `take`.
+        let alone = unsafe { it.take_alone(1, true, Until::ThreadEnds) };
+        assert!(alone.is_some(), "whoever is alone again has it as a lock");
+    }
+}
+
+#[test]
 fn more_threads_than_slots_take_turns() {
     let it = permits(1000);
     let inside = Number::new(0);

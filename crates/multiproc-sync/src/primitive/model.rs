@@ -12,7 +12,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use super::{OWNER_DIED, Ordering, THREAD_ID, Until, WAITERS};
 
 pub use loom::hint::spin_loop;
-pub use loom::sync::atomic::fence;
 
 struct Thread {
     id: u32,
@@ -20,6 +19,7 @@ struct Thread {
     steps_left: Cell<Option<u32>>,
     pending: Cell<Option<*const RobustWord>>,
     held: RefCell<Vec<*const RobustWord>>,
+    dear: Cell<u32>,
 }
 
 loom::thread_local! {
@@ -28,6 +28,7 @@ loom::thread_local! {
         steps_left: Cell::new(None),
         pending: Cell::new(None),
         held: RefCell::new(Vec::new()),
+        dear: Cell::new(0),
     };
 }
 
@@ -113,6 +114,93 @@ pub fn step() {
     }
 }
 
+/// How many operations the calling thread has made that cost more than others: read-modify-writes, fences and
+/// system calls.
+#[must_use]
+pub fn dear_operations() -> u32 {
+    THREAD.with(|this| this.dear.get())
+}
+
+fn dear_step() {
+    step();
+    THREAD.with(|this| this.dear.set(this.dear.get() + 1));
+}
+
+/// loom's.
+pub fn fence(order: Ordering) {
+    dear_step();
+    loom::sync::atomic::fence(order);
+}
+
+/// Which process it was: each modelled thread is one of its own, which is over when the thread is dead, unless
+/// others of it [live on](live_on).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity(u64);
+
+#[expect(missing_docs, reason = "as in multiproc_sys::identity")]
+impl Identity {
+    #[must_use]
+    pub fn own() -> Identity {
+        Identity(thread_id().into())
+    }
+
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Option<Identity> {
+        (bits != 0).then_some(Identity(bits))
+    }
+
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    #[must_use]
+    pub fn pid(self) -> u32 {
+        u32::try_from(self.0).expect("a thread's id")
+    }
+
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        step();
+        !lock_living().contains(&self.0)
+    }
+
+    /// Without a deadline: what lives on comes to an end.
+    #[must_use]
+    pub fn wait_until_over(self, _deadline: super::Deadline) -> bool {
+        step();
+        let mut living = lock_living();
+        while living.contains(&self.0) {
+            living = LIVING.1.wait(living).unwrap();
+        }
+        true
+    }
+}
+
+loom::lazy_static! {
+    /// Processes of which a thread lives on.
+    static ref LIVING: (loom::sync::Mutex<Vec<u64>>, loom::sync::Condvar) =
+        (loom::sync::Mutex::new(Vec::new()), loom::sync::Condvar::new());
+}
+
+fn lock_living() -> loom::sync::MutexGuard<'static, Vec<u64>> {
+    LIVING
+        .0
+        .lock()
+        .expect("no thread unwinds while it has the list")
+}
+
+/// Runs `rest` with the calling thread's process not over until it returns, though the thread may die in it, if it is
+/// [mortal].
+pub fn live_on<R>(rest: impl FnOnce() -> R) -> R {
+    let own = Identity::own().0;
+    lock_living().push(own);
+    let result = rest();
+    lock_living().retain(|other| *other != own);
+    LIVING.1.notify_all();
+    result
+}
+
 /// The calling thread's id, as it stands in a word that it holds.
 #[must_use]
 pub fn thread_id() -> u32 {
@@ -149,32 +237,32 @@ macro_rules! atomic {
             }
 
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
-                step();
+                dear_step();
                 self.0.swap(value, order)
             }
 
             pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
-                step();
+                dear_step();
                 self.0.fetch_add(value, order)
             }
 
             pub fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
-                step();
+                dear_step();
                 self.0.fetch_sub(value, order)
             }
 
             pub fn fetch_and(&self, value: $value, order: Ordering) -> $value {
-                step();
+                dear_step();
                 self.0.fetch_and(value, order)
             }
 
             pub fn fetch_or(&self, value: $value, order: Ordering) -> $value {
-                step();
+                dear_step();
                 self.0.fetch_or(value, order)
             }
 
             pub fn fetch_max(&self, value: $value, order: Ordering) -> $value {
-                step();
+                dear_step();
                 self.0.fetch_max(value, order)
             }
 
@@ -186,7 +274,7 @@ macro_rules! atomic {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
-                step();
+                dear_step();
                 self.0.compare_exchange(current, new, success, failure)
             }
 
@@ -291,7 +379,7 @@ pub mod futex {
 
     use loom::sync::{Condvar, Mutex, MutexGuard};
 
-    use super::{AtomicU32, Ordering, step};
+    use super::{AtomicU32, Ordering, dear_step, step};
     use crate::primitive::{Deadline, Woken};
 
     struct Sleeper {
@@ -332,7 +420,7 @@ pub mod futex {
     /// Sleeps while every word holds the value beside it, until one of them is woken or
     /// [`pass_deadlines`].
     pub fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> Woken {
-        step();
+        dear_step();
         let woken = sleep(words, deadline);
         // A thread killed in its sleep and one killed right after it are told apart by the kernel's
         // queue only: the second has used up a wake.
@@ -374,7 +462,7 @@ pub mod futex {
 
     /// Wakes at most `count` waiters of `word` and says how many there were.
     pub fn wake(word: &AtomicU32, count: u32) -> usize {
-        step();
+        dear_step();
         let mut bucket = bucket();
         let mut woken = 0;
         while woken < count as usize {

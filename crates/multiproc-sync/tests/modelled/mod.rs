@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use loom::model::Builder;
 use loom::sync::mpsc::Sender;
 use loom::thread;
-use multiproc_sync::primitive::model::mortal;
+use multiproc_sync::primitive::model::{dear_operations, mortal};
 
 pub fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
@@ -33,6 +33,16 @@ pub fn go<S: 'static>(shared: &Arc<S>, run: impl FnOnce(&S) + 'static) -> thread
 pub fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
     for thread in threads {
         thread.join().unwrap();
+    }
+}
+
+/// What `pair` costs a thread that is alone: two read-modify-writes, one to take and one to give back, and no fence
+/// and no system call.
+pub fn costs_two_exchanges(pair: impl Fn()) {
+    for _ in 0..2 {
+        let before = dear_operations();
+        pair();
+        assert_eq!(dear_operations() - before, 2);
     }
 }
 
