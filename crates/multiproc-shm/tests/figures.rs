@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use multiproc_process::Process;
-use multiproc_shm::{ArrayPieces, RawValue, SharedArray, release_spare_memory};
-use multiproc_testkit::{Percentiles, eventually, within};
+use multiproc_shm::{SharedArray, release_spare_memory};
+use multiproc_testkit::{Percentiles, within};
 
 use common::{LIMIT, oracle};
 

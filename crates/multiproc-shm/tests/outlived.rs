@@ -5,7 +5,6 @@
 
 mod common;
 
-use std::mem::forget;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -115,11 +114,11 @@ where
 }
 
 /// Has `take` called by a thread that ends there and then: the kernel marks what it holds, and nobody hands it over.
-fn ends_alone(take: impl FnOnce() + Send + 'static, ended: &RawValue<u64>) {
+fn ends_alone<G>(take: impl FnOnce() -> G + Send + 'static, ended: &RawValue<u64>) {
     let thread = RawValue::new(0_u64).unwrap();
     let own = thread.clone();
     thread::spawn(move || {
-        take();
+        let _held = take();
         // SAFETY: takes no pointer.
         own.set(unsafe { libc::gettid() }.unsigned_abs().into());
         // SAFETY: ends this thread, in which nothing is left to be done that anybody waits for.
@@ -138,7 +137,7 @@ fn nobody_has_an_array_beside_the_other_threads_of_one_that_ended() {
     let array = SharedArray::<u64>::zeroed(10).unwrap();
     let take = |(array, ended): (SharedArray<u64>, RawValue<u64>)| {
         let array: &'static _ = Box::leak(Box::new(array));
-        ends_alone(|| forget(array.lock().unwrap()), &ended);
+        ends_alone(|| array.lock().unwrap(), &ended);
     };
     let others = |array: &SharedArray<u64>| match array.try_lock() {
         Ok(_) => panic!("nobody was told of the death"),
@@ -156,7 +155,7 @@ fn nobody_reads_beside_the_other_threads_of_a_writer_that_ended() {
     let lock = RwLock::new(0_u64).unwrap();
     let take = |(lock, ended): (RwLock<u64>, RawValue<u64>)| {
         let lock: &'static _ = Box::leak(Box::new(lock));
-        ends_alone(|| forget(lock.write().unwrap()), &ended);
+        ends_alone(|| lock.write().unwrap(), &ended);
     };
     let others = |lock: &RwLock<u64>| {
         let moment = Duration::from_micros(50);
@@ -176,7 +175,7 @@ fn nobody_writes_beside_the_other_threads_of_a_reader_that_ended() {
     let lock = RwLock::new(0_u64).unwrap();
     let take = |(lock, ended): (RwLock<u64>, RawValue<u64>)| {
         let lock: &'static _ = Box::leak(Box::new(lock));
-        ends_alone(|| forget(lock.read().unwrap()), &ended);
+        ends_alone(|| lock.read().unwrap(), &ended);
     };
     let others = |lock: &RwLock<u64>| {
         drop(lock.read().expect("a reader poisons nothing"));

@@ -238,6 +238,10 @@ impl LockWord {
             fn drop(&mut self) {
                 let Held(lock, me, ended) = *self;
                 if !ended {
+                    // Not that of a child that was forked in the section, nor a dead thread's of the model.
+                    if !lock.is_mine() {
+                        return;
+                    }
                     lock.poison();
                 }
                 // Release: as in `unlock`. Acquire: of who has met the lock before, see `meet`.

@@ -23,7 +23,7 @@ use multiproc_sync::primitive::futex;
 use multiproc_sync::primitive::model::{die, step};
 use multiproc_sync::{Deadline, Held, LockWord, NotTaken};
 
-use modelled::{at_every_step, explore, go, join, victim};
+use modelled::{at_every_step, costs_two_exchanges, explore, go, join, victim};
 
 /// A lock and what it protects: two numbers that are equal unless a change was cut short.
 struct Shared {
@@ -95,6 +95,16 @@ impl Shared {
         self.release();
         held
     }
+}
+
+#[test]
+fn who_is_alone_makes_two_exchanges() {
+    explore(0, || {
+        let shared = Shared::new();
+        costs_two_exchanges(|| assert_eq!(shared.turn(), Held::Sound));
+        // SAFETY: the memory is this thread's.
+        costs_two_exchanges(|| assert_eq!(unsafe { shared.lock.briefly(|| ()) }, Some(())));
+    });
 }
 
 #[test]
@@ -242,6 +252,65 @@ fn a_closer_dies(steps: u32) -> bool {
 #[test]
 fn a_death_at_every_step_of_a_turn_that_closes() {
     at_every_step(3, a_closer_dies);
+}
+
+/// Takes a turn as a brief section, if it can, else as another.
+fn brief_turn(shared: &Shared) {
+    // SAFETY: the memory is the model's, which all threads share.
+    let brief = unsafe { shared.lock.briefly(|| shared.change(Held::Sound)) };
+    if brief.is_none() {
+        let _: Held = shared.turn();
+    }
+}
+
+#[test]
+fn brief_sections_and_others_take_turns() {
+    explore(3, || {
+        let shared = Shared::new();
+        let others = [
+            go(&shared, brief_turn),
+            go(&shared, |shared| assert_eq!(shared.turn(), Held::Sound)),
+        ];
+        brief_turn(&shared);
+        join(others);
+        assert!(!shared.lock.is_poisoned());
+    });
+}
+
+/// One dies at each step of a brief section, while another takes a turn and a third another brief section.
+fn one_dies_in_a_brief_section(steps: u32) -> bool {
+    let shared = Shared::new();
+    let (tell, told) = channel();
+    let others = [
+        victim(&shared, steps, &tell, brief_turn),
+        go(&shared, brief_turn),
+    ];
+    let _: Held = shared.turn();
+    join(others);
+    // Who comes next is told of half a change, or it has been repaired.
+    let _: Held = shared.turn();
+    told.recv().unwrap()
+}
+
+#[test]
+fn a_death_at_every_step_of_a_brief_section() {
+    at_every_step(2, one_dies_in_a_brief_section);
+}
+
+/// One dies at each step of a brief section that another waits for.
+fn a_brief_holder_with_a_sleeper_dies(steps: u32) -> bool {
+    let shared = Shared::stale();
+    let (tell, told) = channel();
+    let brief = victim(&shared, steps, &tell, brief_turn);
+    let _: Held = shared.turn();
+    join([brief]);
+    let _: Held = shared.turn();
+    told.recv().unwrap()
+}
+
+#[test]
+fn a_death_at_every_step_of_a_brief_section_that_another_waits_for() {
+    at_every_step(3, a_brief_holder_with_a_sleeper_dies);
 }
 
 /// Two wait for this thread, which takes the lock again at once, often before the woken one does. One
