@@ -105,8 +105,8 @@ impl Source for Event {
     }
 
     fn watch(&self) -> io::Result<Watch<'_>> {
-        let (word, seen) = self.0.watch();
-        Ok(Watch::Word(word, seen))
+        let seen = self.0.watch();
+        Ok(Watch::Word(self.0.word(), seen))
     }
 
     fn unwatch(&self) {

@@ -71,6 +71,7 @@ impl Alarm {
 
     /// The state as it is, to be looked at before what is waited for.
     #[must_use]
+    #[inline]
     pub fn now(&self) -> u32 {
         // Acquire: what was changed before the ring; pairs with the Release in `ring` and `ring_once`.
         self.note(STATE).load(Acquire)
@@ -148,19 +149,26 @@ impl Alarm {
         woken
     }
 
-    /// Says that the caller, or somebody on its behalf, will sleep on the word that this gives while it holds what
-    /// stands beside it, until [`unwatch`](Self::unwatch): for sleeps on other things besides, which no
-    /// [`sleep`](Self::sleep) can be on.
+    /// Says that the caller, or somebody on its behalf, will sleep on [`word`](Self::word) while it holds what this
+    /// gives, until [`unwatch`](Self::unwatch): for sleeps on other things besides, which no [`sleep`](Self::sleep)
+    /// can be on.
     ///
     /// Of a change whose maker dies at once such a sleeper may not be told. In exchange it owes the others nothing.
-    pub(crate) fn watch(&self) -> (&AtomicU32, u32) {
+    #[must_use = "what the word holds until something changes"]
+    pub fn watch(&self) -> u32 {
         self.note(ASLEEP).fetch_add(1, Relaxed);
         fence(SeqCst);
-        (self.note(STATE), self.now())
+        self.now()
     }
 
-    /// The sleep on what [`watch`](Self::watch) gave is over.
-    pub(crate) fn unwatch(&self) {
+    /// What sleepers sleep on.
+    #[must_use]
+    pub fn word(&self) -> &AtomicU32 {
+        self.note(STATE)
+    }
+
+    /// The sleep that [`watch`](Self::watch) has announced is over.
+    pub fn unwatch(&self) {
         self.note(ASLEEP).fetch_sub(1, Relaxed);
     }
 
@@ -185,6 +193,7 @@ impl Alarm {
         self.note(RUNG).store(state & !1, Relaxed);
     }
 
+    #[inline]
     fn note(&self, which: usize) -> &AtomicU32 {
         &self.robust.notes[which]
     }

@@ -60,18 +60,26 @@ impl EventWord {
 
     /// Whether the event is set at this moment.
     #[must_use]
+    #[inline]
     pub fn is_set(&self) -> bool {
         self.alarm.now() & 1 != 0
     }
 
-    /// What to sleep on, and what it must hold, until the event is set, for who sleeps on other things besides; until
+    /// For who sleeps on other things besides: what [`word`](Self::word) holds until the event is set, from now on to
     /// [`unwatch`](Self::unwatch). Whether it is set is to be asked after this. A set by a process that is killed at
     /// once may not be told.
-    pub fn watch(&self) -> (&AtomicU32, u32) {
+    #[must_use = "what the word holds until the event is set"]
+    pub fn watch(&self) -> u32 {
         self.alarm.watch()
     }
 
-    /// The sleep on what [`watch`](Self::watch) gave is over.
+    /// What sleepers sleep on.
+    #[must_use]
+    pub fn word(&self) -> &AtomicU32 {
+        self.alarm.word()
+    }
+
+    /// The sleep that [`watch`](Self::watch) has announced is over.
     pub fn unwatch(&self) {
         self.alarm.unwatch();
     }

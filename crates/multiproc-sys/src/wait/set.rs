@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::handle::Interest;
 use crate::syscall::{check, restarting};
 
 /// Children and streams that one thread waits for, while any thread adds further ones.
@@ -28,7 +29,21 @@ impl WaitSet {
     /// # Errors
     /// No memory, too many watches, or it is in the set already.
     pub fn add(&self, thing: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, thing, key)
+        self.add_for(thing, Interest::Read, key)
+    }
+
+    /// Adds what it is told of once as `key`: what `interest` says, or that its other side is gone.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_for(&self, thing: BorrowedFd<'_>, interest: Interest, key: u64) -> io::Result<()> {
+        let events = match interest {
+            Interest::Read => libc::EPOLLIN,
+            Interest::Write => libc::EPOLLOUT,
+            // That is always told.
+            Interest::End => libc::EPOLLRDHUP,
+        };
+        self.control(libc::EPOLL_CTL_ADD, thing, events, key)
     }
 
     /// Has it told once more.
@@ -36,7 +51,7 @@ impl WaitSet {
     /// # Errors
     /// `NotFound` for what is not in the set.
     pub fn again(&self, thing: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, thing, key)
+        self.control(libc::EPOLL_CTL_MOD, thing, libc::EPOLLIN, key)
     }
 
     /// Takes it out, for what stays open elsewhere when it is closed here.
@@ -44,11 +59,17 @@ impl WaitSet {
     /// # Errors
     /// `NotFound` for what is not in the set.
     pub fn remove(&self, thing: BorrowedFd<'_>) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, thing, 0)
+        self.control(libc::EPOLL_CTL_DEL, thing, 0, 0)
     }
 
-    fn control(&self, what: libc::c_int, thing: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        let events = (libc::EPOLLIN | libc::EPOLLONESHOT) as u32;
+    fn control(
+        &self,
+        what: libc::c_int,
+        thing: BorrowedFd<'_>,
+        events: libc::c_int,
+        key: u64,
+    ) -> io::Result<()> {
+        let events = (events | libc::EPOLLONESHOT).cast_unsigned();
         let mut event = libc::epoll_event { events, u64: key };
         let (set, thing) = (self.0.as_raw_fd(), thing.as_raw_fd());
         // SAFETY: `event` is live; the kernel copies it.
