@@ -77,6 +77,10 @@ impl<T> Sender<T> {
             messages: PhantomData,
         }
     }
+
+    pub(crate) fn tx(&self) -> &Tx {
+        &self.tx
+    }
 }
 
 impl<T> Receiver<T> {
@@ -153,6 +157,11 @@ impl<T: Serialize> Sender<T> {
             Ok(()) => Ok(()),
             Err(stop) => Err(SendTimeoutError::new(message, stop)),
         }
+    }
+
+    /// Sends a message if there is room now, for a future.
+    pub(crate) fn offer(&self, message: &T) -> Result<(), Stop> {
+        transmit(message, |bytes, handles| self.tx.offer(bytes, handles))
     }
 
     #[inline]

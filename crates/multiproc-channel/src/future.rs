@@ -1,18 +1,22 @@
-//! Receiving as futures and streams, on any executor: one thread of the process sleeps for all of them.
+//! Sending as futures, receiving as futures and streams, on any executor: two threads of the process sleep for all of
+//! them, one on descriptors and one on words in shared memory.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use multiproc_sys::handle::AsHandle;
+use multiproc_sys::handle::{AsHandle, Interest};
 use multiproc_sys::wait::{Source, Watch};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::channel::Receiver;
-use crate::error::{ChannelError, RecvError, TryRecvError};
+use crate::channel::{Receiver, Sender};
+use crate::error::{ChannelError, RecvError, SendError, Stop, TryRecvError};
 use crate::queue::Queue;
 use crate::reactor::{self, Entry};
+use crate::transport::{Outlet, Told};
 
 /// The next message, once there is one. See [`Receiver::recv_async`] and [`Queue::recv_async`].
 #[derive(Debug)]
@@ -27,6 +31,18 @@ pub struct RecvStream<S> {
     ended: bool,
 }
 
+/// A message that is sent once there is room for it. See [`Sender::send_async`] and [`Queue::send_async`].
+#[must_use = "a future does nothing unless it is polled"]
+pub struct SendFuture<'a, S, T>(Sending<'a, S, T>);
+
+/// What is to be sent, and by what room for it is told of.
+struct Sending<'a, S, T> {
+    to: &'a S,
+    /// Nothing once it was sent, or given back.
+    message: Option<T>,
+    told: Option<Told>,
+}
+
 /// Something to receive from, and what wakes who waits for it.
 #[derive(Debug)]
 struct Waiting<S> {
@@ -39,6 +55,132 @@ trait Take {
     type Item;
     fn source(&self) -> &dyn Source;
     fn take(&self) -> Result<Self::Item, TryRecvError>;
+}
+
+/// What futures send to.
+trait Put<T> {
+    fn offer(&self, message: &T) -> Result<(), Stop>;
+    fn watch_room(&self, waker: &Waker) -> Result<Told, Stop>;
+}
+
+impl<T: Serialize> Sender<T> {
+    /// Sends a message, as a future that waits for room, and for other senders, without a thread.
+    ///
+    /// Dropped before it is ready, it has sent nothing, and the message goes with it; [`SendFuture::into_inner`] and
+    /// [`SendFuture::take`] give it back instead. Futures that wait are all told of room, and the first to be polled
+    /// has it. A message that is longer than a quarter of the channel waits in memory of its own.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send). Over `Transport::Ipc`, a message is [too long](ChannelError::is_too_long) beyond 32 KiB.
+    pub fn send_async(&self, message: T) -> SendFuture<'_, Sender<T>, T> {
+        SendFuture::of(self, message)
+    }
+}
+
+impl<T: Serialize> Queue<T> {
+    /// Puts a message, as a future that waits for room without a thread.
+    ///
+    /// Dropped before it is ready, it has put nothing, and the message goes with it; [`SendFuture::into_inner`] and
+    /// [`SendFuture::take`] give it back instead. Futures that wait are all told of room, and the first to be polled
+    /// has it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_async(&self, message: T) -> SendFuture<'_, Queue<T>, T> {
+        SendFuture::of(self, message)
+    }
+}
+
+impl<S, T> SendFuture<'_, S, T> {
+    fn of(to: &S, message: T) -> SendFuture<'_, S, T> {
+        SendFuture(Sending {
+            to,
+            message: Some(message),
+            told: None,
+        })
+    }
+
+    /// Gives up, and the message back; `None` where it was sent, or given back with an error.
+    #[must_use]
+    pub fn into_inner(self) -> Option<T> {
+        self.0.message
+    }
+
+    /// As [`into_inner`](Self::into_inner), of a future that stays where it is, as in a `select!`. It is not to be polled
+    /// any more.
+    pub fn take(&mut self) -> Option<T> {
+        self.0.told = None;
+        self.0.message.take()
+    }
+}
+
+impl<S: Put<T>, T> Sending<'_, S, T> {
+    fn try_now(&mut self) -> Poll<Result<(), SendError<T>>> {
+        let message = self.message.as_ref();
+        let message =
+            message.expect("a future that has sent its message, or given it back, was polled");
+        match self.to.offer(message) {
+            Err(Stop::NotNow) => Poll::Pending,
+            answer => Poll::Ready(self.end(answer)),
+        }
+    }
+
+    fn end(&mut self, answer: Result<(), Stop>) -> Result<(), SendError<T>> {
+        self.told = None;
+        match (answer, self.message.take()) {
+            (Err(stop), Some(message)) => Err(SendError::new(message, stop)),
+            _ => Ok(()),
+        }
+    }
+
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        self.told = None;
+        if let Poll::Ready(answer) = self.try_now() {
+            return Poll::Ready(answer);
+        }
+        match self.to.watch_room(context.waker()) {
+            Ok(told) => self.told = Some(told),
+            // Somebody is in the middle of something: at the next turn of the executor.
+            Err(Stop::NotNow) => {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Err(stop) => return Poll::Ready(self.end(Err(stop))),
+        }
+        // Room that came before it was watched for wakes nobody.
+        self.try_now()
+    }
+}
+
+// The message is never pinned.
+impl<S, T> Unpin for SendFuture<'_, S, T> {}
+
+impl<S, T> fmt::Debug for SendFuture<'_, S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendFuture")
+            .field("has_ended", &self.0.message.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Serialize> Put<T> for Sender<T> {
+    fn offer(&self, message: &T) -> Result<(), Stop> {
+        Sender::offer(self, message)
+    }
+
+    fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {
+        self.tx().watch_room(waker)
+    }
+}
+
+impl<T: Serialize> Put<T> for Queue<T> {
+    fn offer(&self, message: &T) -> Result<(), Stop> {
+        self.put(message, None)
+    }
+
+    fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {
+        Queue::watch_room(self, waker)
+    }
 }
 
 impl<T: DeserializeOwned> Receiver<T> {
@@ -138,7 +280,7 @@ fn enter(source: &dyn Source, context: &Context<'_>) -> io::Result<Entry> {
             always.as_handle().try_clone_to_owned()?
         }
     };
-    reactor::enter(handle, context.waker())
+    reactor::enter(handle, Interest::Read, context.waker())
 }
 
 impl<T: DeserializeOwned> Take for Receiver<T> {
@@ -201,7 +343,17 @@ impl<S: Take> Waiting<S> {
 }
 
 macro_rules! futures_of {
-    ($Source:ident) => {
+    ($Sink:ident, $Source:ident) => {
+        impl<T: Serialize> Future for SendFuture<'_, $Sink<T>, T> {
+            type Output = Result<(), SendError<T>>;
+
+            /// # Panics
+            /// After it was ready, or its message taken.
+            fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+                self.0.poll(context)
+            }
+        }
+
         impl<T: DeserializeOwned> Future for RecvFuture<'_, $Source<T>> {
             type Output = Result<T, RecvError>;
 
@@ -224,5 +376,5 @@ macro_rules! futures_of {
     };
 }
 
-futures_of!(Receiver);
-futures_of!(Queue);
+futures_of!(Sender, Receiver);
+futures_of!(Queue, Queue);

@@ -4,7 +4,8 @@
 //! in this one. Both ends are serde values: put one into the argument of a function that runs in another
 //! process, into its result, or into a message of another channel, and it works there. [`duplex`] makes two ends
 //! that talk to each other, and [`bounded`] a channel that holds so many messages. Of a [`Queue`] there are no ends:
-//! whoever has it puts and takes. [`wait`] waits for many of them, and for processes and moments.
+//! whoever has it puts and takes. [`wait`] waits for many of them, and for processes and moments; `send_async` and
+//! `recv_async` are futures on any executor.
 //!
 //! ```
 //! use multiproc_channel::channel;
@@ -62,6 +63,7 @@ mod id;
 pub mod ipc;
 mod iter;
 mod line;
+mod outside;
 mod peer;
 mod queue;
 mod reactor;
@@ -69,6 +71,7 @@ mod ring;
 mod seat;
 mod transport;
 mod wait;
+mod words;
 
 pub use builder::ChannelBuilder;
 pub use bulk::{Bulk, Bytes};
@@ -78,7 +81,7 @@ pub use error::{
     ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError,
     TrySendError,
 };
-pub use future::{RecvFuture, RecvStream};
+pub use future::{RecvFuture, RecvStream, SendFuture};
 pub use iter::{IntoIter, Iter, TryIter};
 pub use peer::PeerEnd;
 pub use queue::{

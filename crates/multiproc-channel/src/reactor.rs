@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::thread;
 
-use multiproc_sys::handle::{AsHandle, OwnedHandle};
+use multiproc_sys::handle::{AsHandle, Interest, OwnedHandle};
 use multiproc_sys::wait::WaitSet;
 
 struct Reactor {
@@ -30,13 +30,13 @@ static REACTOR: OnceLock<Reactor> = OnceLock::new();
 #[derive(Debug)]
 pub(crate) struct Entry(u64);
 
-/// Has `waker` woken once something can be read from `handle`, or its other side is gone.
-pub(crate) fn enter(handle: OwnedHandle, waker: &Waker) -> io::Result<Entry> {
+/// Has `waker` woken once what `interest` says is so of `handle`, or its other side is gone.
+pub(crate) fn enter(handle: OwnedHandle, interest: Interest, waker: &Waker) -> io::Result<Entry> {
     let reactor = reactor()?;
     let mut entries = reactor.entries();
     let key = entries.next;
     entries.next += 1;
-    reactor.set.add(handle.as_handle(), key)?;
+    reactor.set.add_for(handle.as_handle(), interest, key)?;
     entries.waiting.insert(key, (handle, waker.clone()));
     Ok(Entry(key))
 }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::Waker;
 
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ChannelError, Stop};
 #[cfg(feature = "ipc")]
 use crate::ipc;
+use crate::reactor;
 use crate::ring;
+use crate::words;
 
 /// What carries a channel's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -68,6 +71,51 @@ pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
         handles: &[Arc<OwnedHandle>],
         until: Option<Deadline>,
     ) -> Result<(), Stop>;
+
+    /// Sends as [`send`](Self::send) does without a deadline, for a future: a message of any length, and waiting a moment for whoever
+    /// is in the middle of a send.
+    ///
+    /// # Errors
+    /// As of [`send`](Self::send).
+    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop>;
+
+    /// Has `waker` woken once an offer may find room, or an end: to be made once more after this, and then when woken.
+    ///
+    /// # Errors
+    /// Too many open files, or threads.
+    fn watch_room(&self, waker: &Waker) -> Result<Told, Stop>;
+}
+
+/// By what a future is told that it is to look again, until dropped.
+#[derive(Debug)]
+#[must_use = "nobody is told when it is dropped"]
+pub(crate) struct Told {
+    _word: Option<words::Entry>,
+    _handles: [Option<reactor::Entry>; 2],
+}
+
+impl Told {
+    pub(crate) fn by_word(entry: words::Entry) -> Told {
+        Told {
+            _word: Some(entry),
+            _handles: [None, None],
+        }
+    }
+
+    pub(crate) fn by_word_and_handle(word: words::Entry, handle: reactor::Entry) -> Told {
+        Told {
+            _word: Some(word),
+            _handles: [Some(handle), None],
+        }
+    }
+
+    #[cfg(feature = "ipc")]
+    pub(crate) fn by_handles(handles: [reactor::Entry; 2]) -> Told {
+        Told {
+            _word: None,
+            _handles: handles.map(Some),
+        }
+    }
 }
 
 /// A channel's receiving end, of which there is one. Serialized it is *packed*, and when that message was sent it
@@ -196,6 +244,22 @@ impl Outlet for Tx {
             Tx::Ring(tx) => tx.send(message, handles, until),
             #[cfg(feature = "ipc")]
             Tx::Ipc(tx) => tx.send(message, handles, until),
+        }
+    }
+
+    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+        match self {
+            Tx::Ring(tx) => tx.offer(message, handles),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(tx) => tx.offer(message, handles),
+        }
+    }
+
+    fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {
+        match self {
+            Tx::Ring(tx) => tx.watch_room(waker),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(tx) => tx.watch_room(waker),
         }
     }
 }

@@ -9,6 +9,7 @@ use loom::thread;
 use multiproc_shm::ring::{
     AWAKE, Consumer, Local, MIN_CAPACITY, PARKED, Producer, local, take as ask,
 };
+use multiproc_sync::EventWord;
 use multiproc_sync::primitive::{AtomicU32, AtomicU64, Deadline, Ordering, futex};
 
 fn explore(run: impl Fn() + Sync + Send + 'static) {
@@ -161,6 +162,52 @@ fn a_sender_that_waits_for_one_message_fewer_is_woken() {
         if wake {
             consumer.wake_producer();
         }
+        sending.join().unwrap();
+    });
+}
+
+/// A future that waits for room: an event is cleared by it, and set by the receiver behind the fence of each release, also
+/// of that before a sleep.
+#[test]
+fn a_future_that_waits_for_room_is_woken() {
+    explore(|| {
+        let (mut producer, mut consumer) = local(MIN_CAPACITY).unwrap();
+        let room = Arc::new(EventWord::default());
+        room.set();
+        // So short that their room is not given back by itself.
+        while producer.push(&[&[]], 0).is_ok() {}
+        let _nobody_sleeps = producer.publish();
+        let sending = thread::spawn({
+            let room = Arc::clone(&room);
+            move || {
+                while producer.push(&[&[]], 0).is_err() {
+                    room.clear();
+                    let seen = room.watch();
+                    // Told before it was watched, and perhaps of the room that is taken again.
+                    let told = seen & 1 != 0;
+                    if told || producer.has_room(0).unwrap() {
+                        room.unwatch();
+                        continue;
+                    }
+                    futex::wait(room.word(), seen, Deadline::NEVER);
+                    room.unwatch();
+                }
+            }
+        });
+        let tell = || {
+            if !room.is_set() {
+                room.set();
+            }
+        };
+        let record = consumer.peek().unwrap().unwrap();
+        let _nobody_sleeps = record.advance();
+        if !room.is_set() {
+            let _nobody_sleeps = consumer.release();
+            tell();
+        }
+        let _woken_otherwise = consumer.begin_park();
+        tell();
+        consumer.end_park();
         sending.join().unwrap();
     });
 }

@@ -23,6 +23,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 
 use ipc_channel::ipc::IpcBytesSender;
 use multiproc_sync::Deadline;
@@ -34,7 +35,8 @@ use super::{FIRST, HANDLES, LAST, PIECE, Parts, Travelling};
 use crate::error::{ChannelError, Stop};
 use crate::id::{self, Id};
 use crate::line::Heard;
-use crate::transport::{Outlet, PREFIX};
+use crate::reactor;
+use crate::transport::{Outlet, PREFIX, Told};
 
 /// A sending end of a channel: a handle to this process's.
 #[derive(Clone, Debug)]
@@ -86,6 +88,25 @@ impl Outlet for Tx {
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         self.0.send(message, handles, until)
+    }
+
+    /// A message of several pieces takes a sender that waits: it is too long here.
+    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+        let len = message.len() - PREFIX;
+        if len > PIECE {
+            return Err(ChannelError::too_long(len, PIECE).into());
+        }
+        self.0.send(message, handles, None)
+    }
+
+    fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {
+        let Parts { socket, line, .. } = &self.0.parts;
+        let socket = socket.as_handle().try_clone_to_owned()?;
+        Ok(Told::by_handles([
+            reactor::enter(socket, Interest::Write, waker)?,
+            // Where a bell says that the receiver has closed the channel.
+            reactor::enter(line.duplicate()?, Interest::Read, waker)?,
+        ]))
     }
 }
 

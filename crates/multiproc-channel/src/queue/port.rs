@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use multiproc_sync::Deadline;
 use multiproc_sync::primitive::Woken;
 use multiproc_sys::flag::Flag;
 use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
-use multiproc_sys::map::{self, Mapping};
 use serde::{Deserialize, Serialize};
 
 use super::hands;
@@ -20,8 +19,10 @@ use super::store::{self, MAX_RECORD, NotPut, Spoilt};
 use crate::error::{ChannelError, Stop};
 use crate::id::{self, Id};
 use crate::line::{Heard, Line, Parcel};
+use crate::outside;
 use crate::peer::PeerEnd;
 use crate::transport::PREFIX;
+use crate::words::Watched;
 
 /// A record that is a message.
 const PLAIN: u32 = 0;
@@ -129,13 +130,9 @@ impl Port {
             };
             return self.put(message, handles, mark, until);
         }
-        // Outside, before anything is locked.
-        let memory = map::create(len)?;
-        Mapping::new(&memory, len)?.write(0, &message[PREFIX..]);
-        let handles = [handles, &[Arc::new(memory)]].concat();
-        let mut outside = [0; PREFIX + 8];
-        outside[PREFIX..].copy_from_slice(&(len as u64).to_le_bytes());
-        self.put(&mut outside, &handles, OUTSIDE, until)
+        // Before anything is locked.
+        let (mut stub, handles) = outside::put(message, handles)?;
+        self.put(&mut stub, &handles, OUTSIDE, until)
     }
 
     fn put(
@@ -265,7 +262,13 @@ impl Port {
                 handles: parcel?,
             };
             if mark == OUTSIDE {
-                self.fetch(&mut message)?;
+                let Message {
+                    bytes,
+                    start,
+                    handles,
+                } = &mut message;
+                outside::take(bytes, handles, self.limits.max_message)?;
+                *start = 0;
             }
             return Ok(message);
         }
@@ -318,32 +321,6 @@ impl Port {
                 return Err(ChannelError::HANDLES_LOST.into());
             }
         }
-    }
-
-    /// Copies a message in that was outside.
-    #[cold]
-    fn fetch(&self, message: &mut Message) -> Result<(), Stop> {
-        let len = message
-            .bytes
-            .get(PREFIX..)
-            .and_then(|rest| rest.first_chunk());
-        let len = len.map(|len| u64::from_le_bytes(*len));
-        let len = len.and_then(|len| usize::try_from(len).ok());
-        let (Some(len), Some(memory)) = (len, message.handles.pop()) else {
-            return Err(ChannelError::SPOILT.into());
-        };
-        if len > self.limits.max_message || map::length(&memory)? < len {
-            return Err(ChannelError::SPOILT.into());
-        }
-        let mapping = Mapping::new(&memory, len)?;
-        message.bytes.clear();
-        message
-            .bytes
-            .try_reserve(len)
-            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        mapping.read(0, len, &mut message.bytes);
-        message.start = 0;
-        Ok(())
     }
 
     pub(super) fn len(&self) -> Result<u64, Stop> {
@@ -506,12 +483,30 @@ impl Port {
         Ok(())
     }
 
+    /// Announces a sleep until there may be room, for a future. What the word holds until then.
+    pub(super) fn watch_room(&self) -> Result<u32, Stop> {
+        let (_turn, _) = self.enter_now(None)?;
+        self.memory.waiting(For::Room).store(1, Ordering::Relaxed);
+        Ok(self.memory.alarm(For::Room).watch())
+    }
+
     fn hand(&self, state: &mut State) -> Option<usize> {
         if let Some(hand) = self.hand.get() {
             return Some(*hand);
         }
         let hand = hands::own(&self.memory, state)?;
         Some(*self.hand.get_or_init(|| hand))
+    }
+}
+
+/// For those who wait for room.
+impl Watched for Port {
+    fn word(&self) -> &AtomicU32 {
+        self.memory.alarm(For::Room).word()
+    }
+
+    fn unwatch(&self) {
+        self.memory.alarm(For::Room).unwatch();
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use multiproc_sync::Deadline;
@@ -20,6 +21,8 @@ use crate::error::{
     ChannelError, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Stop, TryRecvError,
     TrySendError,
 };
+use crate::transport::Told;
+use crate::words;
 
 /// A queue into which many processes put messages, and from which many take them: each message goes to one.
 ///
@@ -101,6 +104,13 @@ impl<T> Queue<T> {
 
     pub(crate) fn port(&self) -> &Port {
         &self.port
+    }
+
+    /// Has `waker` woken once there may be room.
+    pub(crate) fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {
+        let seen = self.port.watch_room()?;
+        let entry = words::enter(Arc::clone(&self.port) as Arc<_>, seen, waker)?;
+        Ok(Told::by_word(entry))
     }
 
     /// How many messages are there.
@@ -186,7 +196,7 @@ impl<T: Serialize> Queue<T> {
         }
     }
 
-    fn put(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
+    pub(crate) fn put(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
         transmit(message, |bytes, handles| {
             self.port.send(bytes, handles, until)
         })

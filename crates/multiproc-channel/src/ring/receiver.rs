@@ -12,11 +12,12 @@ use multiproc_sync::primitive::{Ordering, Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::wait::Watch;
 
-use super::sender::{PLAIN, WITH_HANDLES};
+use super::sender::{OUTSIDE, PLAIN, WITH_HANDLES};
 use super::shared::Shared;
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
 use crate::line::{Heard, Line, Parcel};
+use crate::outside;
 use crate::peer::PeerEnd;
 use crate::seat::{Leave, Seat};
 use crate::transport::{Got, Inlet, PREFIX, Received, SHORT};
@@ -235,9 +236,11 @@ impl End {
     /// After a record was advanced over: wakes the sender that waits for what that has made.
     #[inline]
     fn passed_over(&mut self, mut wake: bool, is_end: bool) -> Result<(), Stop> {
-        if is_end && self.limits.messages.is_some() {
+        if is_end && self.limits.messages.is_some() || self.shared.room_is_waited_for() {
             // What a sender waits for may be this one message.
             wake |= self.consumer.release();
+            // After the fence that comes with a release.
+            self.shared.tell_of_room();
         }
         if wake {
             self.wake()?;
@@ -310,21 +313,24 @@ impl End {
     }
 
     fn message(&mut self, tag: u16) -> Result<Message, Stop> {
-        let buffer = self.assembler.take();
-        if tag != WITH_HANDLES {
+        let mut buffer = self.assembler.take();
+        if tag != WITH_HANDLES && tag != OUTSIDE {
             return Ok(Message::plain(buffer));
         }
         let name = buffer.first_chunk().copied().map(u64::from_le_bytes);
         let parcel = name
             .filter(|_| buffer.len() >= PREFIX)
             .map(|name| self.parcel(name));
-        let handles = parcel
+        let mut handles = parcel
             .transpose()?
             .flatten()
             .ok_or(ChannelError::HANDLES_LOST)?;
+        if tag == OUTSIDE {
+            outside::take(&mut buffer, &mut handles, self.limits.max_message)?;
+        }
         Ok(Message {
             buffer,
-            start: PREFIX,
+            start: if tag == OUTSIDE { 0 } else { PREFIX },
             handles,
         })
     }
@@ -384,6 +390,7 @@ impl End {
     /// Declares that this side is about to sleep there. `false` where it is to look first.
     fn park(&mut self, place: u32) -> io::Result<bool> {
         let park = self.consumer.begin_park_on(place);
+        self.shared.tell_of_room();
         if park.wake_peer
             && let Err(error) = self.wake()
         {

@@ -1,27 +1,37 @@
 //! The sending end: one per process and channel, however many handles it has there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
 
 use multiproc_shm::Block;
-use multiproc_shm::ring::{Outgoing, PARKED, Producer, Spin};
+use multiproc_shm::ring::{self, Outgoing, PARKED, Producer, Spin};
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Woken, futex};
-use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::handle::{Interest, OwnedHandle};
 
 use super::glance::Glance;
 use super::known;
-use super::shared::Shared;
+use super::shared::{Shared, Turn};
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
 use crate::id::{self, Id};
 use crate::line::{Heard, Line};
-use crate::transport::{Outlet, PREFIX};
+use crate::outside::{self, Stub};
+use crate::reactor;
+use crate::transport::{Outlet, PREFIX, Told};
+use crate::words::{self, Watched};
 
 /// The tag of a message that consists of its bytes.
 pub(super) const PLAIN: u16 = 0;
 /// The tag of a message that has the prefix and a parcel.
 pub(super) const WITH_HANDLES: u16 = 1;
+/// The tag of a message that has the prefix, a length and a parcel: it is in memory of its own, the parcel's last handle.
+pub(super) const OUTSIDE: u16 = 2;
+
+/// A future's offer waits for the turn so long: who has it is through in microseconds, unless it waits for room.
+const SHORTLY: Duration = Duration::from_millis(1);
 
 /// A sending end of a channel: a handle to this process's.
 #[derive(Clone, Debug)]
@@ -86,6 +96,29 @@ impl Outlet for Tx {
     ) -> Result<(), Stop> {
         self.0.send(message, handles, until)
     }
+
+    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+        self.0.offer(message, handles)
+    }
+
+    fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {
+        let line = self.0.line.duplicate()?;
+        let end = reactor::enter(line, Interest::End, waker)?;
+        let seen = self.0.shared.wait_for_room();
+        let word = words::enter(Arc::clone(&self.0) as Arc<_>, seen, waker)?;
+        Ok(Told::by_word_and_handle(word, end))
+    }
+}
+
+/// For futures that wait for room.
+impl Watched for Port {
+    fn word(&self) -> &AtomicU32 {
+        self.shared.room_word()
+    }
+
+    fn unwatch(&self) {
+        self.shared.end_wait_for_room();
+    }
 }
 
 impl Port {
@@ -95,18 +128,88 @@ impl Port {
         handles: &[Arc<OwnedHandle>],
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
-        let (len, limit) = (message.len() - PREFIX, self.limits.max_message);
-        if len > limit {
-            return Err(ChannelError::too_long(len, limit).into());
-        }
+        self.check_length(message)?;
         if handles.is_empty()
             && let Some(sent) = self.send_at_once(&message[PREFIX..])
         {
             return sent;
         }
         let turn = self.shared.turn(until).ok_or(Stop::NotNow)?;
-        self.look_after_receiver()?;
+        self.send_in_turn(turn, message, handles, tag_for(handles), until)
+    }
+
+    /// Sends a message of any length if there is room for it, or for what stands for it.
+    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+        self.check_length(message)?;
+        if message.len() > ring::max_len(self.shared.capacity()) {
+            self.look_for_room(size_of::<Stub>())?;
+            // Before anything is locked.
+            let (mut stub, handles) = outside::put(message, handles)?;
+            let turn = self.turn_shortly()?;
+            return self.send_in_turn(turn, &mut stub, &handles, OUTSIDE, None);
+        }
+        if handles.is_empty()
+            && let Some(sent) = self.send_at_once(&message[PREFIX..])
+        {
+            return sent;
+        }
+        let turn = self.turn_shortly()?;
+        self.send_in_turn(turn, message, handles, tag_for(handles), None)
+    }
+
+    fn turn_shortly(&self) -> Result<Turn<'_>, Stop> {
+        let turn = self.shared.turn(Some(Deadline::after(SHORTLY)));
+        turn.ok_or(Stop::NotNow)
+    }
+
+    /// Whether a record of `len` bytes, or the longest there can be, would find room.
+    fn look_for_room(&self, len: usize) -> Result<(), Stop> {
+        let turn = self.turn_shortly()?;
+        let sent = self.shared.sent().load(Ordering::Relaxed);
         let mut producer = self.shared.producer(&turn)?;
+        let has_room = producer.has_room(len.min(producer.max_len()))?;
+        if has_room && self.has_place(sent) {
+            Ok(())
+        } else {
+            Err(Stop::NotNow)
+        }
+    }
+
+    #[inline]
+    fn check_length(&self, message: &[u8]) -> Result<(), Stop> {
+        let (len, limit) = (message.len() - PREFIX, self.limits.max_message);
+        if len > limit {
+            return Err(ChannelError::too_long(len, limit).into());
+        }
+        Ok(())
+    }
+
+    fn send_in_turn(
+        &self,
+        turn: Turn<'_>,
+        message: &mut [u8],
+        handles: &[Arc<OwnedHandle>],
+        tag: u16,
+        until: Option<Deadline>,
+    ) -> Result<(), Stop> {
+        let sent = self.send_with(&turn, message, handles, tag, until);
+        drop(turn);
+        // With the one that a future passes before it asks for the turn once more.
+        fence(Ordering::SeqCst);
+        self.shared.tell_of_room();
+        sent
+    }
+
+    fn send_with(
+        &self,
+        turn: &Turn<'_>,
+        message: &mut [u8],
+        handles: &[Arc<OwnedHandle>],
+        tag: u16,
+        until: Option<Deadline>,
+    ) -> Result<(), Stop> {
+        self.look_after_receiver()?;
+        let mut producer = self.shared.producer(turn)?;
         if turn.inherited {
             self.take_over(&producer)?;
         }
@@ -115,12 +218,8 @@ impl Port {
             let until = until.ok_or(Stop::NotNow)?;
             self.wait(&mut producer, until, |_| self.has_place(sent))?;
         }
-        let parcel = (!handles.is_empty()).then(|| self.name_parcel(handles, message));
-        let (start, tag) = if parcel.is_some() {
-            (0, WITH_HANDLES)
-        } else {
-            (PREFIX, PLAIN)
-        };
+        let parcel = (tag != PLAIN).then(|| self.name_parcel(handles, message));
+        let start = if tag == PLAIN { PREFIX } else { 0 };
         let mut outgoing = Outgoing::new(&message[start..], tag);
         while !outgoing.push(&mut producer)? {
             // What was pushed and not published is forgotten with the producer.
@@ -172,6 +271,8 @@ impl Port {
             Ok(sent) => sent?,
             Err(corrupt) => Err(corrupt.into()),
         };
+        // By the lock's release: whoever waited for the turn, if only to offer.
+        self.shared.tell_of_room();
         if sent.is_ok() && self.shared.receiver_sleeps() {
             return Some(self.shared.wake_receiver(|| self.ring()));
         }
@@ -323,6 +424,14 @@ impl Port {
 
     pub(super) fn limits(&self) -> Limits {
         self.limits
+    }
+}
+
+fn tag_for(handles: &[Arc<OwnedHandle>]) -> u16 {
+    if handles.is_empty() {
+        PLAIN
+    } else {
+        WITH_HANDLES
     }
 }
 

@@ -10,7 +10,8 @@
 //! | 128..136 | how many messages were taken | the receiver |
 //! | 136..140 | the receiver's process, while it has not left in good order | the receiver |
 //! | 192..256 | the senders' processes, while they have not | each its own |
-//! | 256.. | the ring | |
+//! | 256..296 | an event: no future waits for room | who makes room or has sent; who waits |
+//! | 384.. | the ring | |
 //!
 //! The counts bound the channel and are told to users. Who is there is the kernel's word (`line.rs`): the
 //! processes' numbers only say who it was, and whether a receiver may hope for a wake through the memory.
@@ -20,7 +21,7 @@ use std::io;
 use multiproc_shm::Block;
 use multiproc_shm::ring::{self, Consumer, Corrupt, Producer};
 use multiproc_sync::primitive::{AtomicU32, AtomicU64, Ordering, futex};
-use multiproc_sync::{Deadline, LockGuard, LockTimeoutError, LockWord};
+use multiproc_sync::{Deadline, EventWord, LockGuard, LockTimeoutError, LockWord};
 use multiproc_sys::wait::Waiter;
 
 use crate::error::Stop;
@@ -35,7 +36,8 @@ const TAKEN: usize = 128;
 const RECEIVER: usize = 136;
 const SENDERS: usize = 192;
 const MAX_SENDERS: usize = 16;
-const RING: usize = 256;
+const ROOM: usize = 256;
+const RING: usize = 384;
 
 /// In the word at [`CLOSED`]: the receiver was dropped.
 const GONE: u32 = 1;
@@ -74,6 +76,7 @@ impl Shared {
         // SAFETY: the block has room for the ring and nobody else has it; 128 bytes from a multiple of 128
         // are aligned to 128.
         unsafe { ring::init(shared.ring(), capacity) }.map_err(invalid)?;
+        shared.room().set();
         Ok(shared)
     }
 
@@ -225,6 +228,56 @@ impl Shared {
         // Release: what the one that leaves did before; its word is looked at after this one.
         self.left().fetch_add(1, Ordering::Release);
         futex::wake(self.left(), u32::MAX);
+        self.room().set();
+    }
+
+    /// Not set while futures wait for room: whoever has made some, or has had the turn, sets it then.
+    #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
+    fn room(&self) -> &EventWord {
+        let room = self.block.as_ptr().wrapping_add(ROOM).cast::<EventWord>();
+        // SAFETY: before the ring, in the block, which is longer and aligned to 128; made of atomics, of which any
+        // bytes are values, whoever writes to them.
+        unsafe { &*room }
+    }
+
+    /// Says that a future waits for room, and gives what [`room_word`](Self::room_word) holds until it is told. Room
+    /// that is there already is to be looked for after this.
+    pub(super) fn wait_for_room(&self) -> u32 {
+        loop {
+            self.room().clear();
+            // Two meetings: by the fence in it with who passes one after making room, or after a turn, and looks
+            // then; and with the brief turns of other senders, which pass none.
+            let seen = self.room().watch();
+            self.lock().meet();
+            if seen & 1 == 0 {
+                return seen;
+            }
+            // Set meanwhile, perhaps of room that is taken again: nobody would set it once more.
+            self.room().unwatch();
+        }
+    }
+
+    pub(super) fn room_word(&self) -> &AtomicU32 {
+        self.room().word()
+    }
+
+    /// The wait that [`wait_for_room`](Self::wait_for_room) began is over.
+    pub(super) fn end_wait_for_room(&self) {
+        self.room().unwatch();
+    }
+
+    /// After room was made, or a turn is over: tells futures that wait for it.
+    #[inline]
+    pub(super) fn tell_of_room(&self) {
+        if self.room_is_waited_for() {
+            self.room().set();
+        }
+    }
+
+    /// Whether futures wait for room.
+    #[inline]
+    pub(super) fn room_is_waited_for(&self) -> bool {
+        !self.room().is_set()
     }
 
     /// How many messages were sent, by who has the turn.
