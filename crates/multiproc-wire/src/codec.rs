@@ -131,10 +131,14 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// Where the bytes are not such a value, or more than it.
+    #[inline]
     pub fn only<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
-        let value = self.decode()?;
-        self.finish()?;
-        Ok(value)
+        let mut source = Source::new(self.bytes);
+        match handoff::decoding(&mut self.offers, || T::deserialize(source.input())) {
+            Ok(value) if source.bytes.is_empty() => Ok(value),
+            Ok(_) => Err(DecodeError::left_over(source.bytes.len())),
+            Err(fault) => Err(DecodeError::new(*fault.0, std::any::type_name::<T>())),
+        }
     }
 
     /// The bytes not yet decoded.

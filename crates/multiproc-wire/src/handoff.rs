@@ -29,7 +29,11 @@ pub use lasting::{Gone, Identity, Keepsake, Known, Offer, Offers};
 
 /// What a value hands over besides its bytes.
 #[derive(Default)]
-pub struct Handoff {
+pub struct Handoff(Option<Box<Filled>>);
+
+/// What most values do not have, so that it is apart.
+#[derive(Default)]
+struct Filled {
     handles: Vec<Arc<OwnedHandle>>,
     /// What the handles of these indices are known by.
     known: Vec<(u32, Known)>,
@@ -41,27 +45,28 @@ impl Handoff {
     #[must_use]
     #[inline]
     pub fn handles(&self) -> &[Arc<OwnedHandle>] {
-        &self.handles
+        self.0.as_ref().map_or(&[], |filled| &filled.handles)
     }
 
     /// What handles are known by that may be kept by the receiver, by their indices.
     #[must_use]
     pub fn known(&self) -> &[(u32, Known)] {
-        &self.known
+        self.0.as_ref().map_or(&[], |filled| &filled.known)
     }
 
     /// Whether nothing is handed over.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.handles.is_empty() && self.on_sent.is_empty()
+        self.0.is_none()
     }
 
     /// To be called once the message is the receiver's: what can have one owner only is given up here.
     /// Dropped instead, it stays where it was.
     #[inline]
     pub fn sent(self) {
-        if !self.on_sent.is_empty() {
-            self.on_sent.into_iter().for_each(|run| run());
+        if let Some(filled) = self.0 {
+            filled.on_sent.into_iter().for_each(|run| run());
         }
     }
 }
@@ -69,9 +74,12 @@ impl Handoff {
 impl fmt::Debug for Handoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handoff")
-            .field("handles", &self.handles)
-            .field("known", &self.known)
-            .field("on_sent", &self.on_sent.len())
+            .field("handles", &self.handles())
+            .field("known", &self.known())
+            .field(
+                "on_sent",
+                &self.0.as_ref().map_or(0, |filled| filled.on_sent.len()),
+            )
             .finish()
     }
 }
@@ -114,6 +122,7 @@ enum Mode {
 }
 
 impl Mode {
+    #[inline]
     fn is_filled(self) -> bool {
         matches!(
             self,
@@ -132,7 +141,7 @@ thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Outside) };
     /// Something exactly if the mode says filled. Apart from it, since values with no handle in them
     /// are the rule, and opening a scope for one is to cost nothing.
-    static CONTENTS: Cell<Option<Contents>> = const { Cell::new(None) };
+    static CONTENTS: Cell<Option<Box<Contents>>> = const { Cell::new(None) };
 }
 
 /// Hands `handle` over with the message being encoded and says under which index.
@@ -157,7 +166,7 @@ pub fn put_lasting(handle: &Arc<OwnedHandle>, identity: &Identity) -> Result<u32
     })
 }
 
-impl Handoff {
+impl Filled {
     fn put(&mut self, handle: &Arc<OwnedHandle>) -> Result<u32, HandoffError> {
         let handles = &mut self.handles;
         let index = handles
@@ -220,7 +229,7 @@ fn with_offer<R>(index: u32, look: impl FnOnce(&Offer) -> R) -> Result<R, Handof
         _ => return Err(HandoffError::NotInMessage),
     };
     let contents = CONTENTS.take();
-    let found = match &contents {
+    let found = match contents.as_deref() {
         Some(Contents::Offered(offers)) => usize::try_from(index)
             .ok()
             .and_then(|at| offers.0.get(at))
@@ -232,17 +241,17 @@ fn with_offer<R>(index: u32, look: impl FnOnce(&Offer) -> R) -> Result<R, Handof
 }
 
 fn with_handoff<R>(
-    run: impl FnOnce(&mut Handoff) -> Result<R, HandoffError>,
+    run: impl FnOnce(&mut Filled) -> Result<R, HandoffError>,
 ) -> Result<R, HandoffError> {
     if !matches!(MODE.get(), Mode::Encoding { .. }) {
         return Err(HandoffError::NotInMessage);
     }
-    let mut handoff = match CONTENTS.take() {
+    let mut handoff = match CONTENTS.take().map(|contents| *contents) {
         Some(Contents::Collected(handoff)) => handoff,
         _ => Handoff::default(),
     };
-    let result = run(&mut handoff);
-    CONTENTS.set(Some(Contents::Collected(handoff)));
+    let result = run(handoff.0.get_or_insert_default());
+    CONTENTS.set(Some(Box::new(Contents::Collected(handoff))));
     MODE.set(Mode::Encoding { filled: true });
     result
 }
@@ -251,10 +260,12 @@ fn with_handoff<R>(
 #[inline]
 pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> R {
     let filled = !handoff.is_empty();
-    let collected = filled.then(|| Contents::Collected(std::mem::take(handoff)));
+    let collected = || Contents::Collected(std::mem::take(handoff));
     let scope = Open::new(Mode::Encoding { filled }, collected);
     let result = encode();
-    if let Some(Contents::Collected(collected)) = scope.close() {
+    if let Some(contents) = scope.close()
+        && let Contents::Collected(collected) = *contents
+    {
         *handoff = collected;
     }
     result
@@ -264,10 +275,12 @@ pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> 
 #[inline]
 pub(crate) fn decoding<R>(offers: &mut Offers, decode: impl FnOnce() -> R) -> R {
     let filled = !offers.0.is_empty();
-    let offered = filled.then(|| Contents::Offered(std::mem::take(offers)));
+    let offered = || Contents::Offered(std::mem::take(offers));
     let scope = Open::new(Mode::Decoding { filled }, offered);
     let result = decode();
-    if let Some(Contents::Offered(offered)) = scope.close() {
+    if let Some(contents) = scope.close()
+        && let Contents::Offered(offered) = *contents
+    {
         *offers = offered;
     }
     result
@@ -276,16 +289,22 @@ pub(crate) fn decoding<R>(offers: &mut Offers, decode: impl FnOnce() -> R) -> R 
 /// The innermost scope. Ends when dropped, be it by a panic; the one around it is then as it was.
 struct Open {
     mode_before: Mode,
-    contents_before: Option<Contents>,
+    contents_before: Option<Box<Contents>>,
+}
+
+/// What there was before.
+#[cold]
+fn exchange(contents: Option<Box<Contents>>) -> Option<Box<Contents>> {
+    CONTENTS.replace(contents)
 }
 
 impl Open {
     #[inline]
-    fn new(mode: Mode, contents: Option<Contents>) -> Open {
+    fn new(mode: Mode, contents: impl FnOnce() -> Contents) -> Open {
         let mode_before = MODE.replace(mode);
         let mut contents_before = None;
         if mode.is_filled() || mode_before.is_filled() {
-            contents_before = CONTENTS.replace(contents);
+            contents_before = exchange(mode.is_filled().then(|| Box::new(contents())));
         }
         Open {
             mode_before,
@@ -294,15 +313,15 @@ impl Open {
     }
 
     #[inline]
-    fn close(self) -> Option<Contents> {
+    fn close(self) -> Option<Box<Contents>> {
         ManuallyDrop::new(self).end()
     }
 
     #[inline]
-    fn end(&mut self) -> Option<Contents> {
+    fn end(&mut self) -> Option<Box<Contents>> {
         let mode = MODE.replace(self.mode_before);
         if mode.is_filled() || self.mode_before.is_filled() {
-            return CONTENTS.replace(self.contents_before.take());
+            return exchange(self.contents_before.take());
         }
         None
     }
