@@ -15,7 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
 
 use multiproc_sys::image::{self, Location, Region};
-use multiproc_wire::{Decoder, Encoder, Panic};
+use multiproc_wire::{Decoder, Encoder, Handoff, Panic, decode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,7 @@ impl<A: DeserializeOwned + 'static, R: Serialize + 'static> Typed<A, R> {
         mark: MARK,
         fingerprint: fingerprint::<A, R>,
         call: call::<A, R>,
+        run: run::<A, R>,
     };
 }
 
@@ -96,6 +97,9 @@ struct Entry {
     /// # Safety
     /// The first argument is the address of a `fn(A) -> R` of the entry's types.
     call: unsafe fn(*const (), Report, Decoder<'_>, &mut Encoder<'_>) -> Outcome,
+    /// # Safety
+    /// As for `call`.
+    run: unsafe fn(*const (), Report, &mut dyn Batch<'_>),
 }
 
 fn fingerprint<A: 'static, R: 'static>() -> u64 {
@@ -136,6 +140,58 @@ unsafe fn call<A: DeserializeOwned, R: Serialize>(
         Err(error) => Outcome::ArgumentsLost(error.to_string()),
     });
     result.unwrap_or_else(Outcome::Panicked)
+}
+
+/// Arguments of one function, one after the other, and what becomes of each. What is in here must not panic.
+pub trait Batch<'a> {
+    /// The next argument, encoded, which has no handles. `None` ends it.
+    fn next(&mut self) -> Option<&'a [u8]>;
+
+    /// At the end of which the result of that argument is to be encoded.
+    fn result(&mut self) -> &mut Vec<u8>;
+
+    /// The function has returned. Its result is encoded, and hands this over.
+    fn returned(&mut self, handoff: Handoff);
+
+    /// There is no result; of what was encoded of it some may be left.
+    fn failed(&mut self, outcome: Outcome);
+}
+
+/// # Safety
+/// As for [`call`].
+unsafe fn run<A: DeserializeOwned, R: Serialize>(
+    code: *const (),
+    report: Report,
+    batch: &mut dyn Batch<'_>,
+) {
+    // SAFETY: as in `call`.
+    let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(code) };
+    // As many as go well share one preparation for a panic.
+    while let Err(panic) = panics::catch(report, || {
+        while let Some(argument) = batch.next() {
+            match one(function, argument, batch.result()) {
+                Ok(handoff) => batch.returned(handoff),
+                Err(outcome) => batch.failed(outcome),
+            }
+        }
+    }) {
+        batch.failed(Outcome::Panicked(panic));
+    }
+}
+
+#[inline]
+fn one<A: DeserializeOwned, R: Serialize>(
+    function: fn(A) -> R,
+    argument: &[u8],
+    results: &mut Vec<u8>,
+) -> Result<Handoff, Outcome> {
+    let argument =
+        decode(argument, Vec::new()).map_err(|error| Outcome::ArgumentsLost(error.to_string()))?;
+    let mut results = Encoder::new(results);
+    results
+        .encode(&function(argument))
+        .map_err(|error| Outcome::ResultLost(error.to_string()))?;
+    Ok(results.finish())
 }
 
 /// Calls what is here already, as [`Callable::call`] calls what was named.
@@ -252,6 +308,13 @@ impl Callable {
         // the image is the same build.
         unsafe { (self.entry.call)(code, report, arguments, results) }
     }
+
+    /// As [`call`](Self::call), with one argument after the other.
+    pub fn run(self, report: Report, batch: &mut dyn Batch<'_>) {
+        let code = std::ptr::with_exposed_provenance(self.code);
+        // SAFETY: as in `call`.
+        unsafe { (self.entry.run)(code, report, batch) }
+    }
 }
 
 impl fmt::Debug for Callable {
@@ -341,6 +404,53 @@ mod tests {
         assert!(panic.message.contains("divide by zero"), "{panic}");
         assert!(panic.location.unwrap().contains("function.rs"));
         assert_eq!(call_here(&reference, &[1]).0, Outcome::Returned);
+    }
+
+    /// Bytes that are an argument each, and what became of them.
+    struct Bytes<'a> {
+        left: std::slice::Iter<'a, u8>,
+        result: Vec<u8>,
+        ends: Vec<Result<Vec<u8>, Outcome>>,
+    }
+
+    impl<'a> Batch<'a> for Bytes<'a> {
+        fn next(&mut self) -> Option<&'a [u8]> {
+            self.result.clear();
+            self.left.next().map(std::slice::from_ref)
+        }
+
+        fn result(&mut self) -> &mut Vec<u8> {
+            &mut self.result
+        }
+
+        fn returned(&mut self, handoff: Handoff) {
+            assert!(handoff.is_empty());
+            self.ends.push(Ok(self.result.clone()));
+        }
+
+        fn failed(&mut self, outcome: Outcome) {
+            self.ends.push(Err(outcome));
+        }
+    }
+
+    #[test]
+    fn each_of_many_arguments_has_its_own_end() {
+        let arguments = [2, 0, 255, 4];
+        let reference = Function::new(|n: i8| 4 / (n + 1) - 3 / n).reference();
+        let mut bytes = Bytes {
+            left: arguments.iter(),
+            result: vec![],
+            ends: vec![],
+        };
+        let callable = reference.unwrap().resolve().unwrap();
+        callable.run(Report::Quiet, &mut bytes);
+        let panicked = |end: &Result<Vec<u8>, Outcome>| matches!(end, Err(Outcome::Panicked(_)));
+        assert_eq!(bytes.ends[0], Ok(vec![0]));
+        assert!(panicked(&bytes.ends[1]));
+        // 255 is -1.
+        assert!(panicked(&bytes.ends[2]));
+        assert_eq!(bytes.ends[3], Ok(vec![0]));
+        assert_eq!(bytes.ends.len(), 4);
     }
 
     #[test]
