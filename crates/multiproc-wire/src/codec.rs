@@ -106,6 +106,7 @@ pub struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// For a message of these bytes that came with these handles.
     #[must_use]
+    #[inline]
     pub fn new(bytes: &'a [u8], offers: impl Into<Offers>) -> Decoder<'a> {
         let offers = offers.into();
         Decoder { bytes, offers }

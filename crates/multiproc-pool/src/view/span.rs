@@ -53,6 +53,9 @@ mod imp {
     #[derive(Default)]
     pub(crate) struct Told(Option<Parent>);
 
+    /// While it is there.
+    pub(crate) type Entered = Option<EnteredSpan>;
+
     impl Told {
         pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Told, DecodeError> {
             match bytes {
@@ -62,7 +65,7 @@ mod imp {
         }
 
         /// A task begins, and is in its span until this is dropped.
-        pub(crate) fn enter(&self) -> Option<EnteredSpan> {
+        pub(crate) fn enter(&self) -> Entered {
             let parent = self.0.as_ref()?;
             let span = tracing::info_span!(
                 "task",
@@ -103,4 +106,4 @@ mod imp {
     pub(crate) struct Entered;
 }
 
-pub(crate) use imp::{Told, current};
+pub(crate) use imp::{Entered, Told, current};

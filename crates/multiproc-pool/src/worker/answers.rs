@@ -60,7 +60,8 @@ impl Worker {
     /// Publishes what a task returned, which is behind a byte for its length, if it is short and there is room where
     /// short ones go. Nobody is told of it before [`tell`](Self::tell).
     #[inline]
-    pub(super) fn answer_shortly(&mut self, result: &mut [u8]) -> bool {
+    pub(super) fn answer_shortly(&mut self) -> bool {
+        let result = &mut self.result;
         let length = u8::try_from(result.len() - 1).unwrap_or(LONG);
         // An answer with times has a record of its own.
         if length == LONG || self.began.is_some() {

@@ -1,7 +1,8 @@
 //! The worker's side: takes tasks from its ring, calls their functions, puts the results into the other.
 //!
 //! - [`orders`]: what the parent says
-//! - [`work`]: a task, or several in one
+//! - [`work`]: a task, or several items in one
+//! - [`run`]: several tasks in one record
 //! - [`answers`]: what the parent is told
 //! - [`remembered`]: what it keeps of what came with tasks
 //! - [`state`]: what the tasks of one call have in common
@@ -16,6 +17,7 @@ mod asked;
 mod hook;
 mod orders;
 mod remembered;
+mod run;
 pub(crate) mod state;
 mod work;
 

@@ -10,12 +10,8 @@ use super::{Worker, kept, remembered};
 use crate::job::{Handles, MAX_HANDLES};
 use crate::protocol::{
     ARGUMENTS_LOST, CHUNK, CHUNK_HEADER, FOLLOWS, HANDLES, NAMED, PANICKED, RESULT_LOST, RETURNED,
-    RUN, RUN_HEADER, TASK_HEADER,
+    RUN,
 };
-
-/// So many answers are published before whoever waits for them is told, at most: a look at whether somebody
-/// does is a fence, some ten nanoseconds, which is then nothing beside the tasks.
-const MOST_UNTOLD: u32 = 32;
 
 impl Worker {
     /// Does what came in a record: a task, or as many of several as are not taken back.
@@ -28,7 +24,7 @@ impl Worker {
             self.tell();
         }
         if tag & RUN != 0 {
-            return self.work_on(&function, u32::from_le_bytes(*ticket), argument);
+            return self.work_on(function, u32::from_le_bytes(*ticket), argument);
         }
         self.begin();
         let handles = match tag & HANDLES {
@@ -52,36 +48,6 @@ impl Worker {
         self.weigh()
     }
 
-    /// Does several tasks of which the first has that ticket, one by one, until none is left to claim.
-    fn work_on(
-        &mut self,
-        function: &Result<Callable, String>,
-        first: u32,
-        items: &[u8],
-    ) -> Result<(), Failure> {
-        let mut rest = items
-            .get(RUN_HEADER - TASK_HEADER..)
-            .ok_or_else(malformed)?;
-        while let Some(index) = self.lane.claims().claim() {
-            let argument;
-            let (length, behind) = rest.split_first().ok_or_else(malformed)?;
-            (argument, rest) = behind
-                .split_at_checked(usize::from(*length))
-                .ok_or_else(malformed)?;
-            if self.untold >= MOST_UNTOLD {
-                self.tell();
-            }
-            self.begin();
-            let ticket = first.wrapping_add(u32::from(index)).to_le_bytes();
-            match function {
-                Ok(callable) => self.call(*callable, ticket, argument, Offers::default()),
-                Err(why) => self.put(ARGUMENTS_LOST, &ticket, why.as_bytes()),
-            }?;
-            self.weigh()?;
-        }
-        Ok(())
-    }
-
     /// The function of that number, or why it is not here.
     fn function(&self, number: u32) -> Result<Result<Callable, String>, Failure> {
         let function = self.functions.get(number as usize);
@@ -89,7 +55,7 @@ impl Worker {
     }
 
     /// Notes when a task begins, where that is to be said.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         if let Some(began) = &mut self.began {
             *began = Deadline::now().nanos();
         }
@@ -103,25 +69,48 @@ impl Worker {
         argument: &[u8],
         offers: Offers,
     ) -> Result<(), Failure> {
-        let mut result = std::mem::take(&mut self.result);
-        result.clear();
-        // For its length, where it goes without a record.
-        result.push(0);
+        self.make_room();
         self.asked.begin(ticket);
         let (kind, handoff) = {
             let _in_span = self.span.enter();
-            call(callable, argument, offers, &mut result)?
+            call(callable, argument, offers, &mut self.result)?
         };
         self.asked.end();
-        let nothing_else = kind == RETURNED && handoff.is_empty();
-        if !nothing_else || !self.answer_shortly(&mut result) {
-            // Most hand over nothing, and a vector of nothing allocates nothing.
-            let handoffs = match handoff.is_empty() {
-                true => Vec::new(),
-                false => vec![handoff],
-            };
-            self.answer(kind, ticket, &result[1..], handoffs)?;
+        match kind == RETURNED {
+            true => self.returned(ticket, handoff),
+            false => self.answer_with(kind, ticket, handoff),
         }
+    }
+
+    /// For a result, and before it for its length where it goes without a record.
+    pub(super) fn make_room(&mut self) {
+        self.result.clear();
+        self.result.push(0);
+    }
+
+    /// A task has returned what is there as its result.
+    #[inline]
+    pub(super) fn returned(&mut self, ticket: [u8; 4], handoff: Handoff) -> Result<(), Failure> {
+        if handoff.is_empty() && self.answer_shortly() {
+            return Ok(());
+        }
+        self.answer_with(RETURNED, ticket, handoff)
+    }
+
+    /// Tells what is there as a task's result, or of what went wrong.
+    pub(super) fn answer_with(
+        &mut self,
+        kind: u16,
+        ticket: [u8; 4],
+        handoff: Handoff,
+    ) -> Result<(), Failure> {
+        // Most hand over nothing, and a vector of nothing allocates nothing.
+        let handoffs = match handoff.is_empty() {
+            true => Vec::new(),
+            false => vec![handoff],
+        };
+        let result = std::mem::take(&mut self.result);
+        self.answer(kind, ticket, &result[1..], handoffs)?;
         self.result = kept(result);
         Ok(())
     }
@@ -160,18 +149,30 @@ fn call(
     let mut results = Encoder::new(result);
     let outcome = callable.call(PanicReport::Quiet, arguments, &mut results);
     let handoff = results.finish();
+    match outcome {
+        Outcome::Returned => Ok((RETURNED, handoff)),
+        outcome => Ok((describe(outcome, before, result)?, Handoff::default())),
+    }
+}
+
+/// Puts what went wrong with a task in the place of its result, which begins there. Which of them it is.
+pub(super) fn describe(
+    outcome: Outcome,
+    place: usize,
+    result: &mut Vec<u8>,
+) -> Result<u16, Failure> {
+    result.truncate(place);
     let (kind, why) = match outcome {
-        Outcome::Returned => return Ok((RETURNED, handoff)),
         Outcome::Panicked(panic) => {
-            result.truncate(before);
-            return Ok((PANICKED, encode(&panic, result)?));
+            let _no_handles: Handoff = encode(&panic, result)?;
+            return Ok(PANICKED);
         }
         Outcome::ArgumentsLost(why) => (ARGUMENTS_LOST, why),
         Outcome::ResultLost(why) => (RESULT_LOST, why),
+        Outcome::Returned => return Ok(RETURNED),
     };
-    result.truncate(before);
     result.extend_from_slice(why.as_bytes());
-    Ok((kind, Handoff::default()))
+    Ok(kind)
 }
 
 /// Calls a function with each item of a chunk, and appends what became of each.
