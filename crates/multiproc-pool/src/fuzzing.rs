@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use multiproc_wire::{Link, Panic, encode};
 
 use crate::driver::{Heard, understand};
-use crate::job::{Arguments, Job};
+use crate::job::Job;
 use crate::policy::Policy;
 use crate::protocol::{
     ARGUMENTS_LOST, CHUNK, HANDLES, PANICKED, READY, RESULT_LOST, RETURNED, TIRED,
@@ -62,13 +62,13 @@ pub fn answer(bytes: &[u8]) {
             let ticket = answer.ticket();
             // Of one item, or of three that are one task.
             let items = if ticket.is_multiple_of(2) { 1 } else { 3 };
-            let mut arguments = Arguments::with_capacity(items);
+            let mut job = Job::new(0, Policy::DEFAULT);
             for item in 0..items {
-                drop(arguments.add(&item).expect("a number can be encoded"));
+                drop(job.add(&item).expect("a number can be encoded"));
             }
-            let mut job = Job::new(0, arguments, Policy::DEFAULT, items);
+            job.complete(items);
             answer.deliver(&mut job, 0);
-            drop(job.into_results::<(u64, Vec<String>)>().collect::<Vec<_>>());
+            drop(job.results::<(u64, Vec<String>)>().collect::<Vec<_>>());
         }
     });
 }

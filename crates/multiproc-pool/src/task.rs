@@ -98,7 +98,10 @@ impl<R> MapTask<R> {
         self.call_when_done(move |job| callback(all(job)))
     }
 
-    fn call_when_done(&mut self, callback: impl FnOnce(Job) + Send + 'static) -> Result<(), Error> {
+    fn call_when_done(
+        &mut self,
+        callback: impl FnOnce(Box<Job>) + Send + 'static,
+    ) -> Result<(), Error> {
         let Some(job) = self.job else { return Ok(()) };
         self.driver.call_when_done(job, Box::new(callback))?;
         self.job = None;
@@ -148,7 +151,7 @@ impl<R> MapTask<R> {
     where
         R: DeserializeOwned,
     {
-        Ok(self.take(Deadline::NEVER)?.into_results().collect())
+        Ok(each(self.take(Deadline::NEVER)?))
     }
 
     pub(crate) fn driver_and_job(&self) -> (&Arc<Driver>, Option<JobId>) {
@@ -160,7 +163,7 @@ impl<R> MapTask<R> {
             .is_none_or(|job| self.driver.wait(deadline, |core| core.is_done(job)).1)
     }
 
-    fn poll_job(&mut self, context: &Context<'_>) -> Poll<Result<Job, TaskError>> {
+    fn poll_job(&mut self, context: &Context<'_>) -> Poll<Result<Box<Job>, TaskError>> {
         if self
             .job
             .is_some_and(|job| !self.driver.poll(job, context.waker()))
@@ -170,7 +173,7 @@ impl<R> MapTask<R> {
         Poll::Ready(self.take(Deadline::now()))
     }
 
-    fn take(&mut self, deadline: Deadline) -> Result<Job, TaskError> {
+    fn take(&mut self, deadline: Deadline) -> Result<Box<Job>, TaskError> {
         let job = self.job.ok_or(TaskError::Taken)?;
         self.driver.refuse_fork()?;
         let (mut core, done) = self.driver.wait(deadline, |core| core.is_done(job));
@@ -209,13 +212,21 @@ impl<R> fmt::Debug for MapTask<R> {
 }
 
 /// All results, or the first error. A `collect` would not know how many there are.
-pub(crate) fn all<R: DeserializeOwned>(job: Job) -> Result<Vec<R>, TaskError> {
-    let results = job.into_results();
+pub(crate) fn all<R: DeserializeOwned>(mut job: Box<Job>) -> Result<Vec<R>, TaskError> {
+    let results = job.results();
     let mut all = Vec::with_capacity(results.len());
     for result in results {
         all.push(result?);
     }
+    job.recycle();
     Ok(all)
+}
+
+/// All results, each or its error.
+pub(crate) fn each<R: DeserializeOwned>(mut job: Box<Job>) -> Vec<Result<R, TaskError>> {
+    let each = job.results().collect();
+    job.recycle();
+    each
 }
 
 /// The task of an [`apply_async`](crate::Pool::apply_async).
@@ -332,8 +343,10 @@ impl<R: DeserializeOwned> Future for Task<R> {
     }
 }
 
-pub(crate) fn only<R: DeserializeOwned>(job: Job) -> Result<R, TaskError> {
-    job.into_results().next().unwrap_or(Err(TaskError::Taken))
+pub(crate) fn only<R: DeserializeOwned>(mut job: Box<Job>) -> Result<R, TaskError> {
+    let only = job.results().next().unwrap_or(Err(TaskError::Taken));
+    job.recycle();
+    only
 }
 
 impl<R> fmt::Debug for Task<R> {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +13,24 @@ use multiproc_testkit::eventually;
 
 use common::{LIMIT, oracle};
 
-/// Counts, in the parent and in each worker.
+/// Counts, in the parent and in each worker, and of each thread by itself.
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
+thread_local! {
+    static OWN: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    OWN.set(OWN.get() + 1);
+}
+
 // SAFETY: everything is the system's allocator's; counting touches no memory of anybody's.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's obligations.
         unsafe { System.alloc(layout) }
     }
@@ -31,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller's obligations.
         unsafe { System.realloc(memory, layout, size) }
     }
@@ -60,6 +70,13 @@ fn a_worker_allocates_nothing_for_a_task() {
     for (pid, (first, last)) in first_and_last {
         assert_eq!(last - first, 0, "of worker {pid}");
     }
+    let calls: Vec<_> = (0..100)
+        .map(|n| pool.apply(allocations, n).unwrap())
+        .collect();
+    for (pid, count) in &calls {
+        let first = calls.iter().find(|(other, _)| other == pid).unwrap().1;
+        assert_eq!(count - first, 0, "of worker {pid}, for a call");
+    }
     drop(pool);
     oracle.finish();
 }
@@ -69,19 +86,19 @@ fn a_caller_allocates_for_a_call_and_not_for_its_tasks() {
     let oracle = oracle();
     let pool = Pool::new(2).unwrap();
     let during = |work: &dyn Fn()| {
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = OWN.get();
         work();
-        ALLOCATIONS.load(Ordering::Relaxed) - before
+        OWN.get() - before
     };
     let map = || assert_eq!(pool.map(|n: u64| n, 0..TASKS).unwrap().len(), 20_000);
     map();
-    // Buffers double as they grow; the other tests of this program may allocate meanwhile.
+    // Buffers double as they grow.
     let of_map = during(&map);
     assert!(of_map < 1_000, "{of_map} for {TASKS} tasks");
     let apply = || (0..100).for_each(|n| assert_eq!(pool.apply(|n: u64| n, n), Ok(n)));
     apply();
     let of_apply = during(&apply);
-    assert!(of_apply < 2_000, "{of_apply} for 100 calls");
+    assert_eq!(of_apply, 0, "for 100 calls");
     drop(pool);
     oracle.finish();
 }

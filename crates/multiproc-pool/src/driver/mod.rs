@@ -32,7 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, TaskError};
-use crate::job::{Arguments, Callback, Job, State};
+use crate::job::{Callback, Job, State};
 use crate::policy::{Chunks, Policy};
 use crate::protocol::BELLS;
 use crate::scheduler::JobId;
@@ -198,7 +198,7 @@ impl Driver {
         function: Function<A, R>,
         items: I,
         call: Call,
-    ) -> Result<Job, TaskError>
+    ) -> Result<Box<Job>, TaskError>
     where
         A: DeserializeOwned + 'static,
         R: Serialize + 'static,
@@ -228,7 +228,7 @@ impl Driver {
         function: Function<A, R>,
         items: I,
         call: Call,
-    ) -> Result<(Job, Vec<Handoff>), TaskError>
+    ) -> Result<(Box<Job>, Vec<Handoff>), TaskError>
     where
         A: DeserializeOwned + 'static,
         R: Serialize + 'static,
@@ -238,17 +238,18 @@ impl Driver {
         self.refuse_fork()?;
         let number = self.number_of(function)?;
         let items = items.into_iter();
-        let mut arguments = Arguments::with_capacity(items.size_hint().0.min(MOST_RESERVED));
+        let Call { policy, state } = call;
+        let mut job = Job::new(number, policy);
+        job.reserve(items.size_hint().0.min(MOST_RESERVED));
         let mut handed_over = Vec::new();
         for item in items {
-            handed_over.extend(arguments.add(&item)?);
+            handed_over.extend(job.add(&item)?);
         }
-        let Call { policy, state } = call;
         let chunk = match policy.chunks {
             Chunks::Single => 1,
-            chunks => chunks.size(arguments.len(), self.workers())?,
+            chunks => chunks.size(job.added(), self.workers())?,
         };
-        let mut job = Job::new(number, arguments, policy, chunk);
+        job.complete(chunk);
         if let Some((state, handoff)) = state {
             job.state = Some(state);
             handed_over.push(handoff);
@@ -269,10 +270,14 @@ impl Driver {
     {
         self.refuse_fork()?;
         let number = self.number_of(function)?;
-        let mut arguments = Arguments::default();
-        let handed_over = arguments.add(argument)?;
+        let mut job = Job::new(number, policy);
+        let handed_over = job.add(argument)?;
         let (mut core, job) = self.submit(policy, self.workers(), |core| {
-            core.submit_to_each(|workers| Job::new(number, arguments.repeated(workers), policy, 1))
+            core.submit_to_each(|workers| {
+                job.repeat(workers);
+                job.complete(1);
+                job
+            })
         })?;
         self.rearm(&mut core);
         drop(core);
@@ -280,7 +285,7 @@ impl Driver {
         Ok(MapTask::new(Arc::clone(self), job))
     }
 
-    fn submit_job(&self, job: Job) -> Result<(MutexGuard<'_, Core>, JobId), TaskError> {
+    fn submit_job(&self, job: Box<Job>) -> Result<(MutexGuard<'_, Core>, JobId), TaskError> {
         self.submit(job.policy, job.items(), |core| core.submit(job))
     }
 

@@ -6,13 +6,14 @@ use std::ops::Range;
 use multiproc_wire::{Handoff, encode};
 use serde::Serialize;
 
+use super::spare::MOST;
 use super::{Given, MAX_BYTES, MAX_HANDLES};
 use crate::error::TaskError;
 use crate::protocol::LONG;
 
 /// The arguments of some tasks, one after the other.
 #[derive(Default)]
-pub(crate) struct Arguments {
+pub(super) struct Arguments {
     /// Each behind its length, or [`LONG`].
     bytes: Vec<u8>,
     /// Where each ends.
@@ -23,16 +24,22 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// With room for so many.
-    pub(crate) fn with_capacity(items: usize) -> Arguments {
-        Arguments {
-            ends: Vec::with_capacity(items),
-            ..Arguments::default()
-        }
+    /// Makes room for so many.
+    pub(super) fn reserve(&mut self, items: usize) {
+        self.ends.reserve(items);
     }
 
-    /// Adds one, and gives what it hands over as its encoder saw it: to be told once it is the pool's.
-    pub(crate) fn add<T: Serialize + ?Sized>(
+    /// Forgets all. Whether what is left takes little enough memory to be kept.
+    pub(super) fn clear(&mut self) -> bool {
+        self.bytes.clear();
+        self.ends.clear();
+        self.long = false;
+        self.handles.clear();
+        self.bytes.capacity() <= MOST && self.ends.capacity() * size_of::<usize>() <= MOST
+    }
+
+    /// See [`Job::add`](super::Job::add).
+    pub(super) fn add<T: Serialize + ?Sized>(
         &mut self,
         argument: &T,
     ) -> Result<Option<Handoff>, TaskError> {
@@ -69,7 +76,7 @@ impl Arguments {
     }
 
     /// The only one, so many times.
-    pub(crate) fn repeated(self, times: usize) -> Arguments {
+    pub(super) fn repeated(&self, times: usize) -> Arguments {
         let ends = (1..=times).map(|time| time * self.bytes.len()).collect();
         let handles = self.handles.get(&0);
         Arguments {
@@ -88,11 +95,11 @@ impl Arguments {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    pub(crate) fn has_handles(&self) -> bool {
+    pub(super) fn has_handles(&self) -> bool {
         !self.handles.is_empty()
     }
 

@@ -2,9 +2,11 @@
 //!
 //! - `arguments`: what they are called with
 //! - `results`: what became of them
+//! - `spare`: what is kept of a job for the next
 
 mod arguments;
 mod results;
+mod spare;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,13 +16,14 @@ use std::task::Waker;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_wire::Handoff;
 use multiproc_wire::handoff::Known;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::TaskError;
 use crate::policy::Policy;
 use crate::view::recorder::Looks;
 use crate::view::span::{self, Context};
-pub(crate) use arguments::Arguments;
+use arguments::Arguments;
 use results::Results;
 
 /// So many handles an argument or a result can have: what goes in one packet, so that it goes wholly or not.
@@ -69,7 +72,7 @@ pub(crate) struct State {
 }
 
 /// What is called, once, with the results of a job that is done.
-pub(crate) type Callback = Box<dyn FnOnce(Job) + Send>;
+pub(crate) type Callback = Box<dyn FnOnce(Box<Job>) + Send>;
 
 /// The tasks of one call: each an item, or some that follow each other.
 pub(crate) struct Job {
@@ -98,27 +101,74 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// A job whose tasks are `chunk` items each.
-    pub(crate) fn new(function: u32, arguments: Arguments, policy: Policy, chunk: usize) -> Job {
-        let results = Results::new(arguments.len());
-        let chunk = match policy.is_by_item() || arguments.has_handles() {
-            true => 1,
-            false => chunk,
-        };
+    /// A job without items, to which some are to be [added](Self::add) before it is [complete](Self::complete).
+    pub(crate) fn new(function: u32, policy: Policy) -> Box<Job> {
+        let mut job = spare::take().unwrap_or_else(|| Box::new(Job::empty()));
+        job.function = function;
+        job.policy = policy;
+        job.span = span::current();
+        job
+    }
+
+    fn empty() -> Job {
         Job {
-            function,
-            policy,
+            function: 0,
+            policy: Policy::DEFAULT,
             state: None,
-            arguments,
-            chunk,
-            results,
+            arguments: Arguments::default(),
+            chunk: 1,
+            results: Results::default(),
             failed: BTreeMap::new(),
             final_try: false,
             abandoned: false,
             wakers: Vec::new(),
             callback: None,
-            span: span::current(),
+            span: None,
             call: 0,
+        }
+    }
+
+    /// Makes room for so many items.
+    pub(crate) fn reserve(&mut self, items: usize) {
+        self.arguments.reserve(items);
+    }
+
+    /// Adds an item, and gives what it hands over as its encoder saw it: to be told once it is the pool's.
+    pub(crate) fn add<T: Serialize + ?Sized>(
+        &mut self,
+        item: &T,
+    ) -> Result<Option<Handoff>, TaskError> {
+        self.arguments.add(item)
+    }
+
+    /// How many items were added.
+    pub(crate) fn added(&self) -> usize {
+        self.arguments.len()
+    }
+
+    /// Its only item is there so many times.
+    pub(crate) fn repeat(&mut self, times: usize) {
+        self.arguments = self.arguments.repeated(times);
+    }
+
+    /// Every item was added; `chunk` of them each are its tasks.
+    pub(crate) fn complete(&mut self, chunk: usize) {
+        self.results.begin(self.arguments.len());
+        self.chunk = match self.policy.is_by_item() || self.arguments.has_handles() {
+            true => 1,
+            false => chunk,
+        };
+    }
+
+    /// Keeps its buffers for this thread's next, if there is nothing special about it.
+    pub(crate) fn recycle(mut self: Box<Job>) {
+        let special = self.final_try || self.abandoned || self.state.is_some() || self.is_awaited();
+        if special || !self.failed.is_empty() {
+            return;
+        }
+        if self.arguments.clear() && self.results.clear() {
+            self.span = None;
+            spare::keep(self);
         }
     }
 
@@ -278,9 +328,9 @@ impl Job {
         }
     }
 
-    /// The results of all tasks, in order.
-    pub(crate) fn into_results<R: DeserializeOwned>(
-        self,
+    /// The results of all tasks, in order, once.
+    pub(crate) fn results<R: DeserializeOwned>(
+        &mut self,
     ) -> impl ExactSizeIterator<Item = Result<R, TaskError>> {
         self.results.decoded()
     }

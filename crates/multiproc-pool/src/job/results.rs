@@ -17,12 +17,14 @@ use multiproc_wire::decode;
 use serde::de::DeserializeOwned;
 
 use super::Handles;
+use super::spare::MOST;
 use crate::error::TaskError;
 use crate::protocol::LONG;
 
 const FAILED: u64 = 1 << 63;
 
 /// See the module's documentation.
+#[derive(Default)]
 pub(super) struct Results {
     words: Vec<u64>,
     bytes: Vec<u8>,
@@ -32,15 +34,25 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// Of so many items, none of which is settled.
-    pub(super) fn new(items: usize) -> Results {
-        Results {
-            words: vec![0; items],
-            bytes: Vec::new(),
-            handles: BTreeMap::new(),
-            errors: Vec::new(),
-            open: items,
+    /// There are so many items, none of which is settled; before, there were none.
+    pub(super) fn begin(&mut self, items: usize) {
+        if self.words.capacity() < items {
+            // Many zeroes are had for less than they are written for.
+            self.words = vec![0; items];
+        } else {
+            self.words.resize(items, 0);
         }
+        self.open = items;
+    }
+
+    /// Forgets all. Whether what is left takes little enough memory to be kept.
+    pub(super) fn clear(&mut self) -> bool {
+        self.words.clear();
+        self.bytes.clear();
+        self.handles.clear();
+        self.errors.clear();
+        self.open = 0;
+        self.bytes.capacity() <= MOST && self.words.capacity() * size_of::<u64>() <= MOST
     }
 
     pub(super) fn items(&self) -> usize {
@@ -107,18 +119,18 @@ impl Results {
         self.open -= 1;
     }
 
-    /// All of them, in the order of the items. What is not settled was cancelled.
+    /// All of them, in the order of the items, once. What is not settled was cancelled.
     pub(super) fn decoded<R: DeserializeOwned>(
-        self,
+        &mut self,
     ) -> impl ExactSizeIterator<Item = Result<R, TaskError>> {
         let Results {
             words,
             bytes,
-            mut handles,
-            mut errors,
+            handles,
+            errors,
             ..
         } = self;
-        words.into_iter().enumerate().map(move |(item, word)| {
+        words.iter().enumerate().map(move |(item, &word)| {
             if word == 0 {
                 return Err(TaskError::Cancelled);
             }
@@ -134,7 +146,7 @@ impl Results {
                 true => Handles::new(),
                 false => handles.remove(&item).unwrap_or_default(),
             };
-            let result = result(&bytes, word - 1).ok_or_else(|| {
+            let result = result(bytes, word - 1).ok_or_else(|| {
                 TaskError::ResultLost("the worker has changed it afterwards".to_string())
             })?;
             decode(result, handles).map_err(TaskError::Decode)

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::argument::Argument;
 use crate::error::TaskError;
 use crate::pool::Pool;
-use crate::task::{MapTask, all};
+use crate::task::{MapTask, all, each};
 
 impl Pool {
     /// Runs `function` on every item and waits for all results, which come in the order of the items.
@@ -61,7 +61,7 @@ impl Pool {
         I::Item: Argument<A>,
     {
         let job = (self.driver()).run(Function::new(function), items, self.call())?;
-        Ok(job.into_results().collect())
+        Ok(each(job))
     }
 
     /// Has `function` run on every item, and returns at once.

@@ -8,7 +8,7 @@ use crate::job::{Callback, Job};
 use crate::scheduler::{JobId, TaskId};
 
 /// A job that is done, and what is to be called with it.
-pub(in crate::driver) type Call = (Callback, Job);
+pub(in crate::driver) type Call = (Callback, Box<Job>);
 
 impl Core {
     /// That the pool takes tasks.
@@ -20,7 +20,7 @@ impl Core {
         }
     }
 
-    pub(in crate::driver) fn submit(&mut self, job: Job) -> Result<JobId, TaskError> {
+    pub(in crate::driver) fn submit(&mut self, job: Box<Job>) -> Result<JobId, TaskError> {
         self.refuse_unless_open()?;
         let id = self.scheduler.add(job.tasks());
         self.keep(id, job);
@@ -30,7 +30,7 @@ impl Core {
     /// Takes in a job of which each worker is to run one task: `job` makes it for so many.
     pub(in crate::driver) fn submit_to_each(
         &mut self,
-        job: impl FnOnce(usize) -> Job,
+        job: impl FnOnce(usize) -> Box<Job>,
     ) -> Result<JobId, TaskError> {
         self.refuse_unless_open()?;
         let seats = self.present();
@@ -40,7 +40,7 @@ impl Core {
         Ok(id)
     }
 
-    fn keep(&mut self, id: JobId, mut job: Job) {
+    fn keep(&mut self, id: JobId, mut job: Box<Job>) {
         self.calls += 1;
         job.call = self.calls;
         self.timed |= job.policy.is_timed();
@@ -63,7 +63,7 @@ impl Core {
 
     pub(super) fn job(&self, id: JobId) -> Option<&Job> {
         let place = self.jobs.get(id.index())?.as_ref();
-        place.filter(|(kept, _)| *kept == id).map(|(_, job)| job)
+        place.filter(|(kept, _)| *kept == id).map(|(_, job)| &**job)
     }
 
     /// Whether nothing of a job is open any more.
@@ -87,7 +87,7 @@ impl Core {
     }
 
     /// Takes a job out.
-    pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {
+    pub(crate) fn take(&mut self, id: JobId) -> Option<Box<Job>> {
         self.job(id)?;
         self.scheduler.remove(id);
         let (_, job) = self.jobs[id.index()].take()?;
@@ -187,7 +187,9 @@ impl Core {
 }
 
 /// The job of that name, unless it was taken out.
-pub(super) fn job_of(jobs: &mut [Option<(JobId, Job)>], id: JobId) -> Option<&mut Job> {
+pub(super) fn job_of(jobs: &mut [Option<(JobId, Box<Job>)>], id: JobId) -> Option<&mut Job> {
     let place = jobs.get_mut(id.index())?.as_mut();
-    place.filter(|(kept, _)| *kept == id).map(|(_, job)| job)
+    place
+        .filter(|(kept, _)| *kept == id)
+        .map(|(_, job)| &mut **job)
 }

@@ -57,7 +57,7 @@ pub(crate) enum Phase {
 /// See the module's documentation.
 pub(crate) struct Core {
     scheduler: Scheduler<Mark>,
-    jobs: Vec<Option<(JobId, Job)>>,
+    jobs: Vec<Option<(JobId, Box<Job>)>>,
     seats: Vec<Seat>,
     /// Those whose workers have something to do or to say, or are to be told something. Of the others nothing is expected
     /// but their death, to which the pool's own thread sees.
