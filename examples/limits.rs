@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use multiproc::{Process, Resource, Stdio};
+use multiproc::{MemoryCap, Process, Resource, Stdio};
 
 const CAP: u64 = 256 << 20;
 
@@ -37,10 +37,12 @@ fn compute(_: ()) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let child = Process::builder().memory_limit(CAP).spawn(eat, ())?;
+    let child = Process::builder()
+        .limit(Resource::AddressSpace, CAP)
+        .spawn(eat, ())?;
     let eaten = child.join()?;
     println!(
-        "a careful task stopped at the cap of {} MiB: {}",
+        "a careful task stopped at its limit of {} MiB: {}",
         CAP >> 20,
         eaten as u64 <= CAP
     );
@@ -50,13 +52,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         .limit(Resource::CoreSize, 0)
         .stderr(Stdio::captured())
         .spawn(eat_carelessly, ())?;
+    let cap = child.memory_cap().expect("it was asked for");
     let error = child.join().expect_err("there is a cap");
     println!(
         "a careless one was stopped: {}",
         error.exit_status().expect("it died")
     );
+    // The kernel kills without a word, or refuses what is asked of it.
     let said = error.stderr_tail().unwrap_or_default();
-    println!("it said: {}", said.lines().next().unwrap_or_default());
+    match cap {
+        MemoryCap::ControlGroup => println!("its memory was capped by a control group"),
+        _ => println!(
+            "its address space was capped; it said: {}",
+            said.lines().next().unwrap_or_default()
+        ),
+    }
 
     let child = Process::builder()
         .limit(Resource::CpuSeconds, 1)

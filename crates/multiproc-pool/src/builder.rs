@@ -183,7 +183,7 @@ impl Builder {
 
     /// Caps each worker's memory at so many bytes of address space: an allocation beyond it fails, and where the task
     /// does not expect that, the worker aborts, which costs that task
-    /// ([`process::Builder::memory_limit`](multiproc_process::Builder::memory_limit)).
+    /// ([`process::Builder::limit`](multiproc_process::Builder::limit)).
     pub fn memory_limit(self, bytes: u64) -> Builder {
         self.limit(Resource::AddressSpace, bytes)
     }

@@ -19,7 +19,7 @@ use crate::registry::Child;
 use crate::restrictions::Restrictions;
 use crate::startup::{self, Call, Order};
 use crate::stdio::{Stdio, Streams};
-use crate::{ForkPromise, Process, StartMethod, current_process, executable, start_method};
+use crate::{ForkPromise, Process, StartMethod, current_process, executable, memory, start_method};
 
 /// A child to be started. Made by [`Process::builder`].
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct Builder {
     daemon: bool,
     announce: bool,
     restrictions: Restrictions,
+    memory: Option<u64>,
     session: bool,
     start_timeout: Option<Duration>,
 }
@@ -50,6 +51,7 @@ impl Builder {
             daemon: false,
             announce: true,
             restrictions: Restrictions::default(),
+            memory: None,
             session: false,
             start_timeout: None,
         }
@@ -178,15 +180,22 @@ impl Builder {
         self
     }
 
-    /// Caps the child's memory at so many bytes. It is the limit of [`Resource::AddressSpace`] and no
-    /// more than that: what the child reserves counts, used or not, each process that the child starts
-    /// has as much again, and memory that it shares counts in each.
+    /// Caps the child's memory at so many bytes: by a control group of its own where this process may make one, and
+    /// else by a limit of its address space. [`Process::memory_cap`] says which it was, and [`MemoryCap`] what each
+    /// means. For the second alone there is [`limit`](Self::limit), with [`Resource::AddressSpace`].
     ///
-    /// An allocation beyond it fails; where the function does not expect that (`Vec::try_reserve` does)
-    /// the child aborts, and `join` says so. A cap that does not even leave room for the program and
-    /// the stack of its function is an error of the start.
-    pub fn memory_limit(self, bytes: u64) -> Builder {
-        self.limit(Resource::AddressSpace, bytes)
+    /// A process may make groups in or beside its own where version 2 is mounted, that or the one above gives `memory`
+    /// to groups in it, and the folder and its `cgroup.procs` may be written: as systemd has it with `Delegate=memory`
+    /// and `DelegateSubgroup=`. Nothing is rearranged for it. A group is removed when its child has ended; that of a
+    /// killed parent when the next one is made beside it.
+    ///
+    /// Too small a cap of the first kind ends the child before its function is called; one of the second kind that leaves
+    /// no room for the program and the stack of its function is an error of the start.
+    ///
+    /// [`MemoryCap`]: crate::MemoryCap
+    pub fn memory_limit(mut self, bytes: u64) -> Builder {
+        self.memory = Some(bytes);
+        self
     }
 
     /// The permissions that files and folders made by the child do not get; the parent's umask unless
@@ -275,13 +284,16 @@ impl Builder {
         self.start(None, Call::Here(Box::new(call)))?.process()
     }
 
-    fn start(self, function: Option<FunctionRef>, call: Call<'_>) -> Result<Started, Error> {
+    fn start(mut self, function: Option<FunctionRef>, call: Call<'_>) -> Result<Started, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let deadline = self.start_timeout.map(Deadline::after);
         let name = self.name.unwrap_or_else(|| {
             // Relaxed: only distinct.
             format!("Process-{}", COUNT.fetch_add(1, Ordering::Relaxed))
         });
+        let memory = self
+            .memory
+            .map(|most| memory::cap(most, &mut self.restrictions));
         let order = Order {
             function,
             print_panics: self.announce,
@@ -314,6 +326,7 @@ impl Builder {
             streams,
             ours,
             daemon: self.daemon,
+            memory,
             session: self.session,
             deadline: deadline.unwrap_or(Deadline::NEVER),
         };

@@ -10,7 +10,7 @@ use multiproc_sys::signal;
 
 use crate::error::{Error, Kind};
 use crate::registry::{self, Child, Key};
-use crate::{ExitStatus, reaper};
+use crate::{ExitStatus, MemoryCap, reaper};
 
 /// A child without its result, which only its [`Process`](crate::Process) gives.
 ///
@@ -41,6 +41,12 @@ impl ChildHandle {
     #[must_use]
     pub fn is_daemon(&self) -> bool {
         self.0.is_daemon()
+    }
+
+    /// By what the child's memory is [capped](crate::Builder::memory_limit), if it is.
+    #[must_use]
+    pub fn memory_cap(&self) -> Option<MemoryCap> {
+        self.0.memory_cap()
     }
 
     /// Whether the child has not ended.

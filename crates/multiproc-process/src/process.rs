@@ -17,7 +17,7 @@ use crate::builder::Builder;
 use crate::error::{Error, Kind};
 use crate::registry::Child;
 use crate::stdio::{Streams, Which};
-use crate::{ChildHandle, ExitStatus, child as report, reaper};
+use crate::{ChildHandle, ExitStatus, MemoryCap, child as report, reaper};
 
 /// A function running in another process, which returns an `R`.
 ///
@@ -115,6 +115,25 @@ impl<R> Process<R> {
     #[must_use]
     pub fn name(&self) -> &str {
         self.child.name()
+    }
+
+    /// By what the child's memory is [capped](Builder::memory_limit), if it is.
+    ///
+    /// ```
+    /// use multiproc_process::{MemoryCap, Process};
+    ///
+    /// let child = Process::builder().memory_limit(1 << 30).spawn(|()| (), ())?;
+    /// match child.memory_cap() {
+    ///     Some(MemoryCap::ControlGroup) => println!("what it and its children use"),
+    ///     Some(MemoryCap::AddressSpace) => println!("what it reserves"),
+    ///     _ => unreachable!("it was asked for"),
+    /// }
+    /// # child.join()?;
+    /// # Ok::<(), multiproc_process::Error>(())
+    /// ```
+    #[must_use]
+    pub fn memory_cap(&self) -> Option<MemoryCap> {
+        self.child.memory_cap()
     }
 
     /// Whether the child has not ended. One that is suspended has not.

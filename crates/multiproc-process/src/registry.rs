@@ -8,16 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
+use multiproc_sys::cgroup::{self, MemoryGroup};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::BorrowedHandle;
 use multiproc_sys::wait::{ExitStatus, Waiter};
 use multiproc_sys::{process as sys, signal};
 
 use crate::error::Identity;
-use crate::forkserver;
+use crate::{MemoryCap, forkserver};
 
 /// How long the end of the program waits for children that are not daemonic.
 pub const EXIT_WAIT: Duration = Duration::from_secs(60);
+
+/// How long those may take who are left in a child's control group.
+const LEAVING: Duration = Duration::from_millis(100);
 
 /// Set once, when the end of the program has begun.
 static EXITING: AtomicBool = AtomicBool::new(false);
@@ -36,6 +40,7 @@ pub(crate) struct Child {
     detached: AtomicBool,
     /// The process that started it: a forked copy of that has the registry, and not the children.
     started_by: u32,
+    memory_cap: Option<MemoryCap>,
     state: Mutex<State>,
 }
 
@@ -45,8 +50,22 @@ pub(crate) type Key = u64;
 #[derive(Default)]
 struct State {
     status: Option<ExitStatus>,
+    /// Until it is reaped.
+    memory: Option<MemoryGroup>,
     at_end: Vec<(Key, Box<dyn FnOnce() + Send>)>,
     next: Key,
+}
+
+impl State {
+    /// A status that the kernel gives, with what is known of the memory.
+    fn judged(&self, status: ExitStatus) -> ExitStatus {
+        let told = self.memory.as_ref().map(MemoryGroup::was_out_of_memory);
+        match told {
+            Some(Ok(true)) => status.of_out_of_memory(),
+            // Where it cannot be asked any more, nothing is known.
+            _ => status,
+        }
+    }
 }
 
 static CHILDREN: Mutex<Vec<Arc<Child>>> = Mutex::new(Vec::new());
@@ -67,15 +86,25 @@ pub(crate) fn note_exit() {
 
 impl Child {
     /// Enters a child that was just started.
-    pub(crate) fn register(name: String, waiter: Waiter, daemon: bool) -> Arc<Child> {
+    pub(crate) fn register(
+        name: String,
+        waiter: Waiter,
+        daemon: bool,
+        memory: Option<(MemoryCap, Option<MemoryGroup>)>,
+    ) -> Arc<Child> {
         note_exit();
+        let (memory_cap, memory) = memory.unzip();
         let child = Arc::new(Child {
             name,
             waiter,
             daemon,
             detached: AtomicBool::new(false),
             started_by: std::process::id(),
-            state: Mutex::default(),
+            memory_cap,
+            state: Mutex::new(State {
+                memory: memory.flatten(),
+                ..State::default()
+            }),
         });
         children().push(Arc::clone(&child));
         child
@@ -100,6 +129,10 @@ impl Child {
         self.daemon
     }
 
+    pub(crate) fn memory_cap(&self) -> Option<MemoryCap> {
+        self.memory_cap
+    }
+
     /// The end of the program neither waits for this child nor kills it: the lifeline does.
     pub(crate) fn detach(&self) {
         self.detached.store(true, Ordering::Relaxed);
@@ -120,9 +153,10 @@ impl Child {
         if self.daemon && self.waiter.wait(Deadline::now())? {
             self.waiter.kill_group(signal::KILL)?;
         }
-        let status = self.waiter.try_reap()?;
+        let status = self.waiter.try_reap()?.map(|status| state.judged(status));
         if status.is_some() {
             state.status = status;
+            state.memory = None;
             let at_end = std::mem::take(&mut state.at_end);
             drop(state);
             children().retain(|child| !Arc::ptr_eq(child, self));
@@ -138,7 +172,8 @@ impl Child {
     /// The status the child is about to end with, if that is certain already.
     pub(crate) fn early_status(self: &Arc<Child>) -> Option<ExitStatus> {
         let state = self.state();
-        state.status.or_else(|| self.waiter.early_status())
+        let early = || Some(state.judged(self.waiter.early_status()?));
+        state.status.or_else(early)
     }
 
     /// Waits for the child's end; `None` at the deadline.
@@ -252,4 +287,6 @@ extern "C" fn at_exit() {
         let _ended = child.wait(deadline);
     }
     forkserver::end();
+    // Whom a child has left behind is about to end, and its group can be removed then; at the latest by who makes another.
+    cgroup::remove_left(Deadline::after(LEAVING));
 }

@@ -1,6 +1,10 @@
 //! What a child may use: asked for by the builder, carried by the order, applied by the child itself
 //! before any code of the program runs in it.
 
+use std::ffi::OsString;
+use std::path::Path;
+
+use multiproc_sys::cgroup;
 use multiproc_sys::limits::{self, Resource};
 use multiproc_sys::process as sys;
 use serde::{Deserialize, Serialize};
@@ -10,6 +14,8 @@ pub(crate) struct Restrictions {
     pub(crate) affinity: Option<Vec<usize>>,
     pub(crate) niceness: Option<i32>,
     pub(crate) umask: Option<u32>,
+    /// The path of the control group that it enters.
+    pub(crate) group: Option<OsString>,
     /// Places in [`Resource::ALL`], and how much.
     limits: Vec<(usize, u64)>,
 }
@@ -23,9 +29,24 @@ impl Restrictions {
         self.limits.push((place, most));
     }
 
+    /// No more than this, nor than was asked for.
+    pub(crate) fn lower(&mut self, resource: Resource, most: u64) {
+        let asked = self.most(resource).unwrap_or(most);
+        self.limit(resource, most.min(asked));
+    }
+
     /// Applies them to this process; what could not be, and why.
     pub(crate) fn apply(&self) -> Result<(), String> {
         let said = |error: std::io::Error| error.to_string();
+        // First: what is used from here on counts there.
+        if let Some(group) = &self.group {
+            cgroup::enter(Path::new(group)).map_err(|error| {
+                format!(
+                    "the control group {} cannot be entered: {error}",
+                    group.display()
+                )
+            })?;
+        }
         if let Some(cpus) = &self.affinity {
             limits::set_affinity(cpus).map_err(said)?;
         }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use multiproc_sys::cgroup::MemoryGroup;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
 use multiproc_sys::hook::{self, Start};
@@ -33,7 +34,6 @@ use multiproc_sys::{image, lifeline};
 use multiproc_wire::{Encoder, Frame, Link, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::StartMethod;
 use crate::current::ParentProcess;
 use crate::error::{Error, Kind};
 use crate::executable::Executable;
@@ -41,6 +41,7 @@ use crate::function::{FunctionRef, Outcome, PanicReport};
 use crate::registry::{self, Child};
 use crate::restrictions::Restrictions;
 use crate::stdio::Streams;
+use crate::{MemoryCap, StartMethod};
 use crate::{child, executable, fork, forkserver};
 
 /// How many levels deep children may have children.
@@ -93,6 +94,7 @@ pub(crate) struct Setting {
     /// This process's sides of them.
     pub(crate) ours: Streams,
     pub(crate) daemon: bool,
+    pub(crate) memory: Option<(MemoryCap, Option<MemoryGroup>)>,
     pub(crate) session: bool,
     /// For a start that waits for somebody else.
     pub(crate) deadline: Deadline,
@@ -356,7 +358,8 @@ pub(crate) fn start(
         }
     };
     let link = link.expect("only a forked child has given it up");
-    let child = Child::register(setting.name.clone(), waiter, setting.daemon);
+    let memory = setting.memory.take();
+    let child = Child::register(setting.name.clone(), waiter, setting.daemon, memory);
     Ok((child, link))
 }
 

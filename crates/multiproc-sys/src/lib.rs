@@ -25,6 +25,7 @@ pub mod robust;
 pub mod socket;
 pub mod stream;
 
+pub mod cgroup;
 pub mod hook;
 pub mod image;
 pub mod lifeline;

@@ -133,9 +133,9 @@
 #[cfg(feature = "process")]
 #[doc(inline)]
 pub use multiproc_process::{
-    EXIT_WAIT, ExitStatus, ForkPromise, Process, Resource, StartMethod, Stdio, active_children,
-    cpu_count, current_process, force_start_method, get_start_method, init, is_child,
-    parent_process, set_executable, set_forkserver_preload, set_start_method, wait_any,
+    EXIT_WAIT, ExitStatus, ForkPromise, MemoryCap, Process, Resource, StartMethod, Stdio,
+    active_children, cpu_count, current_process, force_start_method, get_start_method, init,
+    is_child, parent_process, set_executable, set_forkserver_preload, set_start_method, wait_any,
 };
 
 // Pools of worker processes.

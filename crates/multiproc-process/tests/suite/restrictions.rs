@@ -97,7 +97,7 @@ fn a_restriction_that_cannot_be_is_an_error_that_names_it() {
         (builder().umask(0o1777), "a umask of 0o1777"),
         (builder().limit(Resource::OpenFiles, u64::MAX), &open),
         (
-            builder().memory_limit(1 << 20),
+            builder().limit(Resource::AddressSpace, 1 << 20),
             "address space is limited to 1048576 bytes",
         ),
     ];
@@ -110,9 +110,9 @@ fn a_restriction_that_cannot_be_is_an_error_that_names_it() {
     oracle.finish();
 }
 
-fn memory_beyond_the_cap_is_refused_and_ends_who_did_not_expect_it() {
+fn address_space_beyond_the_limit_is_refused_and_ends_who_did_not_expect_it() {
     let oracle = oracle();
-    let capped = || Process::builder().memory_limit(512 << 20);
+    let capped = || Process::builder().limit(Resource::AddressSpace, 512 << 20);
     let expected = capped().spawn(
         |()| {
             let small = Vec::<u8>::new().try_reserve(16 << 20).is_ok();
@@ -212,7 +212,7 @@ fn a_child_that_may_open_nothing_still_runs_its_function() {
     for most in 0..8 {
         let child = Process::builder()
             .limit(Resource::OpenFiles, most)
-            .memory_limit(1 << 30)
+            .limit(Resource::AddressSpace, 1 << 30)
             .spawn(|n: u64| (n + 1, std::fs::File::open("/").is_err()), most);
         let (next, refused) = join(child.unwrap()).unwrap();
         assert_eq!(next, most + 1);
@@ -269,7 +269,7 @@ cases![
     a_child_runs_on_the_cpus_and_with_the_niceness_it_was_given,
     each_limit_is_the_one_it_is_called,
     a_restriction_that_cannot_be_is_an_error_that_names_it,
-    memory_beyond_the_cap_is_refused_and_ends_who_did_not_expect_it,
+    address_space_beyond_the_limit_is_refused_and_ends_who_did_not_expect_it,
     a_result_that_a_limit_forbids_is_an_error_that_says_so,
     a_child_in_a_session_of_its_own_dies_with_its_parent_too,
     a_start_that_succeeds_in_time_is_told_and_the_result_comes_as_ever,

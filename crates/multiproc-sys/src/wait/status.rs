@@ -12,7 +12,11 @@ pub struct ExitStatus(Kind);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Code(i32),
-    Signal { number: i32, core_dumped: bool },
+    Signal {
+        number: i32,
+        core_dumped: bool,
+        out_of_memory: bool,
+    },
     Unknown,
 }
 
@@ -30,6 +34,7 @@ impl ExitStatus {
             Kind::Signal {
                 number,
                 core_dumped: status & 0x80 != 0,
+                out_of_memory: false,
             }
         })
     }
@@ -42,7 +47,25 @@ impl ExitStatus {
         ExitStatus(Kind::Signal {
             number,
             core_dumped,
+            out_of_memory: false,
         })
+    }
+
+    /// This status, of a process that the kernel has killed for want of memory; others stay as they are.
+    #[must_use]
+    pub fn of_out_of_memory(self) -> ExitStatus {
+        match self.0 {
+            Kind::Signal {
+                number: libc::SIGKILL,
+                core_dumped,
+                ..
+            } => ExitStatus(Kind::Signal {
+                number: libc::SIGKILL,
+                core_dumped,
+                out_of_memory: true,
+            }),
+            _ => self,
+        }
     }
 
     /// Whether the process ended by itself with code 0.
@@ -81,6 +104,19 @@ impl ExitStatus {
         )
     }
 
+    /// Whether the kernel has killed it for want of memory. Known of a process in a control group of its own alone: who
+    /// is killed since the whole machine or container is out of memory ends by SIGKILL as any other.
+    #[must_use]
+    pub fn out_of_memory(self) -> bool {
+        matches!(
+            self.0,
+            Kind::Signal {
+                out_of_memory: true,
+                ..
+            }
+        )
+    }
+
     /// Python's number: the code, or minus the signal; `None` where the status is not known.
     #[doc(alias = "multiprocessing.Process.exitcode")]
     #[must_use]
@@ -94,23 +130,26 @@ impl ExitStatus {
 }
 
 impl fmt::Display for ExitStatus {
-    /// "exit code 3", "signal 11 (SIGSEGV)".
+    /// "exit code 3", "signal 11 (SIGSEGV)", "signal 9 (SIGKILL), out of memory".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Kind::Code(code) => write!(f, "exit code {code}"),
             Kind::Signal {
                 number,
                 core_dumped,
+                out_of_memory,
             } => {
                 write!(f, "signal {number}")?;
                 if let Some(name) = signal::name(number) {
                     write!(f, " ({name})")?;
                 }
                 if core_dumped {
-                    f.write_str(", core dumped")
-                } else {
-                    Ok(())
+                    f.write_str(", core dumped")?;
                 }
+                if out_of_memory {
+                    f.write_str(", out of memory")?;
+                }
+                Ok(())
             }
             Kind::Unknown => f.write_str("an unknown status"),
         }
@@ -131,6 +170,18 @@ mod tests {
         ];
         for (number, text) in texts {
             assert_eq!(ExitStatus::from_wait_status(number).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn only_who_was_killed_can_have_been_out_of_memory() {
+        let status = |number| ExitStatus::from_wait_status(number).of_out_of_memory();
+        let killed = status(9);
+        assert!(killed.out_of_memory());
+        assert_eq!(killed.to_string(), "signal 9 (SIGKILL), out of memory");
+        for other in [0, 3 << 8, 11] {
+            assert_eq!(status(other), ExitStatus::from_wait_status(other));
+            assert!(!status(other).out_of_memory());
         }
     }
 
