@@ -81,6 +81,39 @@ impl<T> Sender<T> {
     pub(crate) fn tx(&self) -> &Tx {
         &self.tx
     }
+
+    /// How many messages are there, wholly, that were not received yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tx.len()
+    }
+
+    /// Whether no message is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a [`bounded`] channel holds as many messages as it may.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let len = self.len() as u64;
+        self.tx.bound().is_some_and(|bound| len >= bound)
+    }
+
+    /// Whether a message sent now would be given back: the channel is closed, or its receiver gone, be it by
+    /// `kill -9`.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.tx.is_closed()
+    }
+
+    /// Has nothing more sent, by this sender or any other, here or elsewhere. What was sent before is still received,
+    /// and then the end. To say that only this sender is through, drop it.
+    #[doc(alias = "multiprocessing.Connection.close")]
+    pub fn close(&self) {
+        self.tx.close();
+    }
 }
 
 impl<T> Receiver<T> {

@@ -97,6 +97,19 @@ impl<S, R> Duplex<S, R> {
         self.receiver.is_empty()
     }
 
+    /// Has nothing more sent, either way. What was sent before is still received on both sides, and then the end.
+    ///
+    /// # Errors
+    /// Where the end has [moved](ChannelError::is_moved).
+    #[doc(alias = "multiprocessing.Connection.close")]
+    pub fn close(&self) -> Result<(), ChannelError> {
+        self.receiver.close()?;
+        if let Some(sender) = self.sender() {
+            sender.close();
+        }
+        Ok(())
+    }
+
     /// The half that receives, to iterate over or to wait for.
     #[must_use]
     pub fn receiver(&self) -> &Receiver<R> {

@@ -172,7 +172,7 @@ impl<E: Into<ChannelError>> From<E> for Stop {
 
 /// [`Sender::send`](crate::Sender::send) has not sent the message, which is inside.
 pub enum SendError<T> {
-    /// The receiver is gone, or has closed the channel.
+    /// The receiver is gone, or the channel or queue closed.
     Disconnected(T, PeerEnd),
     /// The message could not be sent.
     Failed(T, ChannelError),
@@ -182,7 +182,7 @@ pub enum SendError<T> {
 pub enum TrySendError<T> {
     /// There is no room for it now, or somebody else is sending.
     Full(T),
-    /// The receiver is gone, or has closed the channel.
+    /// The receiver is gone, or the channel or queue closed.
     Disconnected(T, PeerEnd),
     /// The message could not be sent.
     Failed(T, ChannelError),
@@ -192,7 +192,7 @@ pub enum TrySendError<T> {
 pub enum SendTimeoutError<T> {
     /// There was no room for it in time.
     Timeout(T),
-    /// The receiver is gone, or has closed the channel.
+    /// The receiver is gone, or the channel or queue closed.
     Disconnected(T, PeerEnd),
     /// The message could not be sent.
     Failed(T, ChannelError),
@@ -201,7 +201,7 @@ pub enum SendTimeoutError<T> {
 /// [`Receiver::recv`](crate::Receiver::recv) has no message.
 #[derive(Debug)]
 pub enum RecvError {
-    /// All senders are gone, and everything they sent was received.
+    /// All senders are gone, or the channel or queue closed, and everything that was sent was received.
     Disconnected(PeerEnd),
     /// A message could not be received.
     Failed(ChannelError),
@@ -212,7 +212,7 @@ pub enum RecvError {
 pub enum TryRecvError {
     /// There is none now.
     Empty,
-    /// All senders are gone, and everything they sent was received.
+    /// All senders are gone, or the channel or queue closed, and everything that was sent was received.
     Disconnected(PeerEnd),
     /// A message could not be received.
     Failed(ChannelError),
@@ -223,7 +223,7 @@ pub enum TryRecvError {
 pub enum RecvTimeoutError {
     /// There was none in time.
     Timeout,
-    /// All senders are gone, and everything they sent was received.
+    /// All senders are gone, or the channel or queue closed, and everything that was sent was received.
     Disconnected(PeerEnd),
     /// A message could not be received.
     Failed(ChannelError),
@@ -273,7 +273,7 @@ impl<T> TrySendError<T> {
 
     fn reason(&self) -> Reason<'_> {
         match self {
-            TrySendError::Full(_) => Reason::NotNow("Full", "the channel is full"),
+            TrySendError::Full(_) => Reason::NotNow("Full", "there is no room now"),
             TrySendError::Disconnected(_, peer) => Reason::Disconnected(peer),
             TrySendError::Failed(_, error) => Reason::Failed(error),
         }
@@ -365,9 +365,12 @@ macro_rules! error_with_a_message {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.reason() {
                     Reason::NotNow(_, sentence) => f.write_str(sentence),
-                    Reason::Disconnected(peer) => {
+                    Reason::Disconnected(peer) if peer.died() => {
                         write!(f, "the channel's receiver is gone{peer}")
                     }
+                    Reason::Disconnected(_) => f.write_str(
+                        "nothing more can be sent: it is closed, or its receiver is gone",
+                    ),
                     Reason::Failed(error) => error.fmt(f),
                 }
             }
@@ -394,8 +397,11 @@ macro_rules! error_without_a_message {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
                     $($Error::$not_now => f.write_str($sentence),)?
-                    $Error::Disconnected(peer) => {
+                    $Error::Disconnected(peer) if peer.died() => {
                         write!(f, "all senders of the channel are gone{peer}")
+                    }
+                    $Error::Disconnected(_) => {
+                        f.write_str("nothing more will come: it is closed, or all its senders are gone")
                     }
                     $Error::Failed(error) => error.fmt(f),
                 }
@@ -414,5 +420,5 @@ macro_rules! error_without_a_message {
 }
 
 error_without_a_message!(RecvError);
-error_without_a_message!(TryRecvError, Empty: "the channel is empty");
+error_without_a_message!(TryRecvError, Empty: "no message is there");
 error_without_a_message!(RecvTimeoutError, Timeout: "no message came in time");

@@ -72,8 +72,8 @@ pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
         until: Option<Deadline>,
     ) -> Result<(), Stop>;
 
-    /// Sends as [`send`](Self::send) does without a deadline, for a future: a message of any length, and waiting a moment for whoever
-    /// is in the middle of a send.
+    /// Sends as [`send`](Self::send) does without a deadline, for a future: a message of any length, and waiting a
+    /// moment for whoever is in the middle of a send.
     ///
     /// # Errors
     /// As of [`send`](Self::send).
@@ -84,6 +84,18 @@ pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
     /// # Errors
     /// Too many open files, or threads.
     fn watch_room(&self, waker: &Waker) -> Result<Told, Stop>;
+
+    /// How many messages are there.
+    fn len(&self) -> usize;
+
+    /// How many there may be, if that is limited.
+    fn bound(&self) -> Option<u64>;
+
+    /// Whether a send would find the channel closed, or its receiver gone.
+    fn is_closed(&self) -> bool;
+
+    /// Has nothing more sent, by any end. What was sent before is still received, and then the end.
+    fn close(&self);
 }
 
 /// By what a future is told that it is to look again, until dropped.
@@ -260,6 +272,38 @@ impl Outlet for Tx {
             Tx::Ring(tx) => tx.watch_room(waker),
             #[cfg(feature = "ipc")]
             Tx::Ipc(tx) => tx.watch_room(waker),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Tx::Ring(tx) => tx.len(),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(tx) => tx.len(),
+        }
+    }
+
+    fn bound(&self) -> Option<u64> {
+        match self {
+            Tx::Ring(tx) => tx.bound(),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(tx) => tx.bound(),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Tx::Ring(tx) => tx.is_closed(),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(tx) => tx.is_closed(),
+        }
+    }
+
+    fn close(&self) {
+        match self {
+            Tx::Ring(tx) => tx.close(),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(tx) => tx.close(),
         }
     }
 }

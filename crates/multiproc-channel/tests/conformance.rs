@@ -2,6 +2,8 @@
 //!
 //! A transport is added to the list at the end.
 
+mod executor;
+
 use std::fs::File;
 use std::io::Read;
 use std::sync::{Arc, Barrier};
@@ -15,6 +17,8 @@ use multiproc_channel::{
 use multiproc_testkit::within;
 use multiproc_wire::Descriptor;
 use serde::{Deserialize, Serialize, Serializer, de, ser};
+
+use executor::block_on;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(3);
@@ -66,11 +70,72 @@ fn what_was_sent_outlives_its_sender(over: Transport) {
     );
 }
 
+fn a_sender_sees_what_is_there_and_closes_for_all(over: Transport) {
+    within(LIMIT, move || {
+        let (sender, receiver) = channel(over);
+        assert!(sender.is_empty() && !sender.is_closed() && !sender.is_full());
+        sender.send(1).unwrap();
+        sender.send(2).unwrap();
+        assert_eq!((sender.len(), receiver.len().unwrap()), (2, 2));
+        let other = sender.clone();
+        let receiving = thread::spawn(move || {
+            let received = [receiver.recv().unwrap(), receiver.recv().unwrap()];
+            assert!(matches!(receiver.recv(), Err(RecvError::Disconnected(_))));
+            received
+        });
+        while !sender.is_empty() {
+            thread::yield_now();
+        }
+        // The receiver waits by now, or is about to.
+        other.close();
+        assert!(sender.is_closed());
+        assert!(matches!(sender.send(3), Err(SendError::Disconnected(3, _))));
+        assert_eq!(receiving.join().unwrap(), [1, 2]);
+
+        let (here, there) = ChannelBuilder::new()
+            .transport(over)
+            .duplex::<u8, u8>()
+            .unwrap();
+        here.send(1).unwrap();
+        here.close().unwrap();
+        assert_eq!(there.recv().unwrap(), 1);
+        assert!(matches!(there.recv(), Err(RecvError::Disconnected(_))));
+        assert!(matches!(there.send(2), Err(SendError::Disconnected(2, _))));
+        assert!(matches!(here.send(2), Err(SendError::Disconnected(2, _))));
+
+        let (sender, receiver) = channel::<u8>(over);
+        drop(receiver);
+        assert!(sender.is_closed());
+    });
+}
+
+fn futures_wait_for_room_and_for_the_end(over: Transport) {
+    within(LIMIT, move || {
+        let (sender, receiver) = channel::<Vec<u8>>(over);
+        let taking = thread::spawn(move || {
+            for number in 0..=u8::MAX {
+                assert_eq!(receiver.recv().unwrap(), vec![number; 1_000]);
+            }
+        });
+        block_on(async {
+            for number in 0..=u8::MAX {
+                sender.send_async(vec![number; 1_000]).await.unwrap();
+            }
+            // Until there is no room, and then until there is no receiver.
+            while sender.send_async(vec![0; 1_000]).await.is_ok() {}
+        });
+        taking.join().unwrap();
+    });
+}
+
 fn a_message_for_nobody_comes_back(over: Transport) {
     let (sender, receiver) = channel(over);
     drop(receiver);
     let error = sender.send("lost".to_owned()).unwrap_err();
-    assert_eq!(error.to_string(), "the channel's receiver is gone");
+    assert_eq!(
+        error.to_string(),
+        "nothing more can be sent: it is closed, or its receiver is gone"
+    );
     assert!(matches!(&error, SendError::Disconnected(..)));
     assert_eq!(error.into_inner(), "lost");
     let error = sender.try_send("lost".to_owned()).unwrap_err();
@@ -377,6 +442,8 @@ conformance!(ring = Ring, #[cfg(feature = "ipc")] ipc = Ipc: [
     a_receiver_that_goes_without_says_so,
     what_was_sent_outlives_its_sender,
     a_message_for_nobody_comes_back,
+    a_sender_sees_what_is_there_and_closes_for_all,
+    futures_wait_for_room_and_for_the_end,
     messages_longer_than_the_channel_pass_through_it_whole,
     many_senders_take_turns,
     ends_travel_in_messages,

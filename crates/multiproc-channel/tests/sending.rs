@@ -1,11 +1,13 @@
 //! Sending as futures: what waits for room without a thread, and what becomes of those that are dropped.
 
+mod executor;
+
 use std::fs::File;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
 use multiproc_channel::{
@@ -16,33 +18,9 @@ use multiproc_process::Process;
 use multiproc_testkit::{forever, linger, within};
 use multiproc_wire::Descriptor;
 
+use executor::block_on;
+
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// Wakes a thread that waits for a future.
-struct Unpark(Thread, AtomicBool);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.1.store(true, Ordering::Release);
-        self.0.unpark();
-    }
-}
-
-/// The least of executors.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
-    let waker = Waker::from(Arc::clone(&unpark));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        while !unpark.1.swap(false, Ordering::Acquire) {
-            thread::park();
-        }
-    }
-}
 
 /// Counts how often it was woken.
 #[derive(Default)]

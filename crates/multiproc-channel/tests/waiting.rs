@@ -1,10 +1,10 @@
 //! Waiting on many things, by threads and by futures.
 
+mod executor;
+
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Waker};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
@@ -14,6 +14,8 @@ use multiproc_channel::{
 use multiproc_process::Process;
 use multiproc_shm::Event;
 use multiproc_testkit::{Oracle, forever, linger, within};
+
+use executor::block_on;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(3);
@@ -170,32 +172,6 @@ fn ends_of_processes_and_of_their_channels_are_waited_for_together() {
     assert!(matches!(receiver.recv(), Err(RecvError::Disconnected(_))));
     drop((child, receiver));
     oracle.finish();
-}
-
-/// Wakes a thread that waits for a future.
-struct Unpark(Thread, AtomicBool);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.1.store(true, Ordering::Release);
-        self.0.unpark();
-    }
-}
-
-/// The least of executors.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
-    let waker = Waker::from(Arc::clone(&unpark));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        while !unpark.1.swap(false, Ordering::Acquire) {
-            thread::park();
-        }
-    }
 }
 
 /// The stream's next item, as a future.

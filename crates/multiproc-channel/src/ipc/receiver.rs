@@ -85,8 +85,7 @@ impl Inlet for Rx {
     fn give_back(&self, _: Message) {}
 
     fn len(&self) -> Result<usize, ChannelError> {
-        self.seat
-            .with(|end| usize::try_from(end.parts.shared.len()).unwrap_or(usize::MAX))
+        self.seat.with(|end| end.parts.shared.len())
     }
 
     fn is_ready(&self) -> bool {

@@ -108,6 +108,25 @@ impl Outlet for Tx {
             reactor::enter(line.duplicate()?, Interest::Read, waker)?,
         ]))
     }
+
+    fn len(&self) -> usize {
+        self.0.parts.shared.len()
+    }
+
+    fn bound(&self) -> Option<u64> {
+        None
+    }
+
+    fn is_closed(&self) -> bool {
+        let Parts { shared, line, .. } = &self.0.parts;
+        shared.is_closed() || line.has_ended().unwrap_or(true)
+    }
+
+    fn close(&self) {
+        self.0.parts.shared.close();
+        // Whoever waits on the line; one who is gone needs no telling.
+        let _anybody: io::Result<bool> = self.0.parts.line.ring();
+    }
 }
 
 impl Port {

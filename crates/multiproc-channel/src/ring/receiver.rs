@@ -90,7 +90,7 @@ impl Inlet for Rx {
 
     fn len(&self) -> Result<usize, ChannelError> {
         self.seat.with(|end| {
-            let there = usize::try_from(end.shared.len()).unwrap_or(usize::MAX);
+            let there = end.shared.len();
             there.saturating_add(usize::from(matches!(end.found, Some(Ok(_)))))
         })
     }

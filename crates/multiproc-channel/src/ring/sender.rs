@@ -1,5 +1,6 @@
 //! The sending end: one per process and channel, however many handles it has there.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
@@ -107,6 +108,25 @@ impl Outlet for Tx {
         let seen = self.0.shared.wait_for_room();
         let word = words::enter(Arc::clone(&self.0) as Arc<_>, seen, waker)?;
         Ok(Told::by_word_and_handle(word, end))
+    }
+
+    fn len(&self) -> usize {
+        self.0.shared.len()
+    }
+
+    fn bound(&self) -> Option<u64> {
+        self.0.limits.messages
+    }
+
+    fn is_closed(&self) -> bool {
+        // A line that cannot be asked is of no use to a send either.
+        self.0.shared.is_closed() || self.0.line.has_ended().unwrap_or(true)
+    }
+
+    fn close(&self) {
+        self.0.shared.close();
+        // Whoever sleeps on the line; one who is gone needs no telling.
+        let _anybody: io::Result<bool> = self.0.line.ring();
     }
 }
 

@@ -5,7 +5,7 @@
 //! | 0..40 | the lock between senders | |
 //! | 40..48 | how many messages were sent | who has the lock |
 //! | 48..64 | up to where the next is published, and how many it makes | who has the lock |
-//! | 64..68 | who said that nothing more is to be sent | the receiver |
+//! | 64..68 | who said that nothing more is to be sent | the receiver; who closes |
 //! | 68..72 | how often somebody left in good order | all |
 //! | 128..136 | how many messages were taken | the receiver |
 //! | 136..140 | the receiver's process, while it has not left in good order | the receiver |
@@ -41,7 +41,7 @@ const RING: usize = 384;
 
 /// In the word at [`CLOSED`]: the receiver was dropped.
 const GONE: u32 = 1;
-/// In the word at [`CLOSED`]: the receiver takes what is there and nothing more.
+/// In the word at [`CLOSED`]: somebody has closed the channel, and the receiver takes what is there.
 const NO_MORE: u32 = 2;
 
 /// The memory of one channel, mapped.
@@ -206,7 +206,7 @@ impl Shared {
         self.word(CLOSED).load(Ordering::Acquire) != 0
     }
 
-    /// The receiver takes what is there and nothing more.
+    /// The receiver is to take what is there and nothing more.
     pub(crate) fn close(&self) {
         self.word(CLOSED).fetch_or(NO_MORE, Ordering::SeqCst);
         self.tell();
@@ -310,9 +310,10 @@ impl Shared {
     }
 
     /// How many messages are there. What others write wildly makes it wrong, and nothing else.
-    pub(crate) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> usize {
         let taken = self.taken().load(Ordering::Acquire);
-        self.sent().load(Ordering::Acquire).saturating_sub(taken)
+        let there = self.sent().load(Ordering::Acquire).saturating_sub(taken);
+        usize::try_from(there).unwrap_or(usize::MAX)
     }
 
     /// Notes that this process sends, and where it noted that, if there was a place.
