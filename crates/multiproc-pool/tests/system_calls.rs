@@ -32,13 +32,12 @@ fn calls_for_ever(workers: usize) -> ! {
     }
 }
 
-/// What is no wait and no wake-up, but for the one question of each call whether its process is a fork.
+/// What is no wait and no wake-up.
 fn others(calls: &Calls) -> u64 {
     // Memory that the allocator is given, or gives back.
     let memory = [libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap];
     let memory: u64 = memory.iter().map(|number| calls.of(*number)).sum();
-    let is_fork = calls.of(libc::SYS_getpid).min(TASKS);
-    calls.all() - calls.of(libc::SYS_futex) - memory - is_fork
+    calls.all() - calls.of(libc::SYS_futex) - memory
 }
 
 fn counted(workers: usize) {

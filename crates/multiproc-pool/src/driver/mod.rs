@@ -26,6 +26,7 @@ use multiproc_process::function::Function;
 use multiproc_shm::Bells;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex;
+use multiproc_sys::process::own_id;
 use multiproc_wire::Handoff;
 use multiproc_wire::handoff::Gone;
 use serde::Serialize;
@@ -102,7 +103,7 @@ impl Driver {
             this: this.clone(),
             settings,
             callbacks: Callbacks::default(),
-            owner: std::process::id(),
+            owner: own_id(),
         });
         let started = driver.start_first_workers();
         if let Err(error) = started.and_then(|()| Ok(driver.start_watcher()?)) {
@@ -454,7 +455,7 @@ impl Driver {
 
     /// Whether this process is the one that made the pool.
     pub(crate) fn is_own(&self) -> bool {
-        self.owner == std::process::id()
+        self.owner == own_id()
     }
 
     /// How long a worker that is asked to end may take.
