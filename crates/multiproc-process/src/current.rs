@@ -114,10 +114,10 @@ impl ParentProcess {
 }
 
 /// How many processes can compute at once: the CPUs that the calling thread may run on, and no more than
-/// the quota of its control group pays for; at least one.
+/// the quota of its control group, or of one above, pays for in whole; at least one.
 ///
-/// The answer may change while the program runs. It is [`std::thread::available_parallelism`], whose
-/// platform notes hold here.
+/// The answer may change while the program runs. It is [`std::thread::available_parallelism`], which knows
+/// affinity, cpusets and the quotas of both versions of control groups; its platform notes hold here.
 ///
 /// # Differences from Python
 /// Python's `multiprocessing.cpu_count` counts the machine's CPUs, whether this process may use them or
