@@ -1,6 +1,6 @@
 //! What a child is told and what it says, as functions of bytes: for tests and fuzzers.
 
-use multiproc_wire::{Decoder, Panic, encode};
+use multiproc_wire::{Decoder, Panic, decode, encode};
 
 use crate::function::Function;
 use crate::restrictions::Restrictions;
@@ -66,6 +66,37 @@ pub fn report(bytes: &[u8]) {
     if let Some((kind, body)) = bytes.split_first() {
         drop(process::understand(*kind, body.to_vec(), Vec::new()));
     }
+}
+
+/// Good messages between a parent and its fork server, for [`forkserver`].
+#[must_use]
+pub fn forkserver_seeds() -> Vec<Vec<u8>> {
+    crate::forkserver::fuzzing::seeds()
+}
+
+/// A message between a parent and its fork server, either way.
+///
+/// # Panics
+/// Where it is understood as what nobody says.
+pub fn forkserver(bytes: &[u8]) {
+    crate::forkserver::fuzzing::message(bytes);
+}
+
+/// A good environment, for [`environment`].
+///
+/// # Panics
+/// Where it cannot be encoded.
+#[must_use]
+pub fn environment_seeds() -> Vec<Vec<u8>> {
+    let some = startup::own_environment().into_iter().take(5);
+    let mut bytes = vec![];
+    encode(&some.collect::<startup::Environment>(), &mut bytes).expect("one can be encoded");
+    vec![bytes]
+}
+
+/// The environment that a fork server's child is sent.
+pub fn environment(bytes: &[u8]) {
+    drop(decode::<startup::Environment>(bytes, Vec::new()));
 }
 
 /// The trigger in a child's environment.

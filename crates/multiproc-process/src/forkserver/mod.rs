@@ -58,6 +58,8 @@ use crate::startup::{self, ENVIRONMENT, ORDER, Order, Role, Setting};
 use crate::{executable, registry};
 use protocol::{Answer, Environment, Request, Stream};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use protocol::fuzzing;
 pub(crate) use serve::serve;
 
 /// How long an answer may take that only waits for a fork.

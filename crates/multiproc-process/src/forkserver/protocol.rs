@@ -148,6 +148,42 @@ impl Answer {
     }
 }
 
+/// What is said over the control socket, as functions of bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    use super::{Answer, Environment, FORKED, Request, StreamKind, failed};
+    use std::io;
+
+    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+        let fork = Request::Fork {
+            session: true,
+            environment: Environment::Sent,
+            streams: [StreamKind::Null, StreamKind::Handle, StreamKind::Null],
+        };
+        vec![
+            fork.bytes(),
+            Request::Preload.bytes(),
+            FORKED.to_vec(),
+            failed(&io::Error::from_raw_os_error(11)),
+            failed(&io::Error::other("threads")),
+        ]
+    }
+
+    /// A request, and an answer with and without a number. What is understood is what would have been said.
+    pub(crate) fn message(bytes: &[u8]) {
+        if let Some(request) = Request::from_bytes(bytes) {
+            assert_eq!(request.bytes(), bytes, "said in one way only");
+        }
+        for forked in [None, Some(7)] {
+            match Answer::from_bytes(bytes, forked) {
+                Some(Answer::Forked(pid)) => assert_eq!(Some(pid), forked),
+                Some(Answer::Failed(error)) => assert!(error.raw_os_error().is_some()),
+                Some(Answer::Unfit(_)) | None => {}
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,3 +18,13 @@ fn hostile_report() {
 fn hostile_trigger() {
     hostile("trigger", &[b"1234:2".to_vec(), b"-1::".to_vec()], trigger);
 }
+
+#[test]
+fn hostile_forkserver() {
+    hostile("forkserver", &forkserver_seeds(), forkserver);
+}
+
+#[test]
+fn hostile_environment() {
+    hostile("environment", &environment_seeds(), environment);
+}
