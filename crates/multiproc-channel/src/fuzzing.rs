@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
@@ -10,7 +11,9 @@ use multiproc_sys::socket::{MAX_BYTES, Socket};
 use multiproc_wire::{decode, encode};
 use serde::Serialize;
 
-use crate::{ChannelBuilder, Receiver, Sender, TryRecvError};
+use crate::{
+    ChannelBuilder, JoinError, JoinableQueue, Queue, Receiver, Sender, TaskDoneError, TryRecvError,
+};
 
 /// What the ring of every channel here holds.
 const CAPACITY: usize = 256;
@@ -80,6 +83,14 @@ impl Parts {
 
 thread_local! {
     static PARTS: RefCell<Parts> = RefCell::new(Parts::new());
+    static QUEUE: (Vec<Arc<OwnedHandle>>, Mapping) = {
+        let queue = Queue::<u8>::new().expect("there is memory");
+        let handoff = encode(&queue, &mut vec![]).expect("it can be encoded");
+        let handles = handoff.handles().to_vec();
+        let size = map::length(&handles[QUEUE_MEMORY]).expect("the last is the memory");
+        let mapping = Mapping::new(&handles[QUEUE_MEMORY], size).expect("it can be mapped");
+        (handles, mapping)
+    };
     static CHANNEL: RefCell<Option<(Socket, Receiver<u8>)>> = const { RefCell::new(None) };
 }
 
@@ -112,6 +123,87 @@ pub fn travel(bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// The places of a queue's handles among those of its message, and where what lies in its memory, behind the header of
+/// 128 bytes: the state behind the lock, two hands, the records of the first chunk.
+const QUEUE_MEMORY: usize = 3;
+const PARTS_OF_QUEUE: [(usize, usize); 3] =
+    [(128 + 64, 512), (128 + 1024, 128), (64 << 10, 1 << 10)];
+
+/// Good queues as they travel, for [`queue`].
+///
+/// # Panics
+/// Where there is no memory for a queue.
+#[must_use]
+pub fn queue_seeds() -> Vec<Vec<u8>> {
+    let plain = Queue::<u8>::bounded(3).expect("there is memory");
+    plain.send(5).expect("it has room");
+    plain.send(6).expect("it has room");
+    let joined = JoinableQueue::<u8>::new().expect("there is memory");
+    joined.send(7).expect("it has room");
+    joined.send(8).expect("it has room");
+    assert!(joined.recv().is_ok_and(|seven| seven == 7));
+    vec![queue_seed(0, &plain), queue_seed(1, &joined)]
+}
+
+/// Which queue, how long the message is, the message, the parts of the memory.
+fn queue_seed<T: Serialize>(which: u8, queue: &T) -> Vec<u8> {
+    let mut message = vec![which, 0];
+    let handoff = encode(queue, &mut message).expect("it can be encoded");
+    message[1] = u8::try_from(message.len() - 2).expect("it is short");
+    let memory = &handoff.handles()[QUEUE_MEMORY];
+    let size = map::length(memory).expect("the last is the memory");
+    let mapping = Mapping::new(memory, size).expect("it can be mapped");
+    for (at, len) in PARTS_OF_QUEUE {
+        mapping.read(at, len, &mut message);
+    }
+    message
+}
+
+/// A queue as [`queue_seeds`] has them: taken in, and used a few times. Says whether it was taken.
+///
+/// # Panics
+/// Where there is no memory for a queue.
+pub fn queue(bytes: &[u8]) -> bool {
+    let Some(([which, length], rest)) = bytes.split_first_chunk::<2>() else {
+        return false;
+    };
+    let (message, mut image) = rest.split_at(usize::from(*length).min(rest.len()));
+    let handles = QUEUE.with(|(handles, mapping)| {
+        for (at, len) in PARTS_OF_QUEUE {
+            let (part, others) = image.split_at(len.min(image.len()));
+            let mut whole = part.to_vec();
+            whole.resize(len, 0);
+            mapping.write(at, &whole);
+            image = others;
+        }
+        handles.clone()
+    });
+    if which & 1 == 0 {
+        decode::<Queue<u8>>(message, handles).is_ok_and(|queue| {
+            use_queue(&queue);
+            true
+        })
+    } else {
+        decode::<JoinableQueue<u8>>(message, handles).is_ok_and(|queue| {
+            use_queue(&queue);
+            let _done: Result<(), TaskDoneError> = queue.task_done();
+            let _joined: Result<(), JoinError> = queue.join_timeout(Duration::ZERO);
+            true
+        })
+    }
+}
+
+fn use_queue(queue: &Queue<u8>) {
+    for number in 0..3 {
+        drop(queue.try_send(number));
+    }
+    for _ in 0..10 {
+        drop(queue.try_recv());
+    }
+    let _counted = (queue.len(), queue.is_full(), queue.is_closed());
+    drop(queue.close());
 }
 
 /// Good messages on a channel's line, for [`line`].
