@@ -84,12 +84,15 @@ impl Alarm {
     pub fn ring(&self, change: impl FnOnce()) {
         self.robust.announce();
         self.note(BUSY).store(1, Relaxed);
-        // Release: `BUSY`. Whoever looked before this does not sleep, also if the next line is the last.
-        self.note(STATE).fetch_add(STEP, Release);
+        let state = self.note(STATE).load(Relaxed);
+        // Stores, for nobody else rings. Release: `BUSY`. Whoever looked before this does not sleep, also if the next
+        // line is the last.
+        self.note(STATE).store(state.wrapping_add(STEP), Release);
         change();
+        let state = state.wrapping_add(2 * STEP);
         // Release: what has been changed; pairs with the Acquire in `now`.
-        let before = self.note(STATE).fetch_add(STEP, Release);
-        self.wake_all(before.wrapping_add(STEP));
+        self.note(STATE).store(state, Release);
+        self.wake_all(state);
         self.note(BUSY).store(0, Release);
         self.robust.retract();
     }
