@@ -186,23 +186,12 @@ impl<'a> LockGuard<'a> {
         permits: &'a Permits,
         taken: Taken,
     ) -> Result<LockGuard<'a>, PoisonError<LockGuard<'a>>> {
-        let guard = LockGuard {
+        told(permits, taken).with(LockGuard {
             permits,
             taken,
             panicking: thread::panicking(),
             thread: PhantomData,
-        };
-        guard.told().with(guard)
-    }
-
-    /// What is said to the taker: of a death, once. Killed before this, the next is told of this process.
-    #[inline]
-    fn told(&self) -> Held {
-        let held = self.taken.held();
-        if held != Held::Sound {
-            self.permits.clear_poison();
-        }
-        held
+        })
     }
 
     /// Leaves the lock held: until [`Lock::release`], or until this thread ends.
@@ -210,6 +199,16 @@ impl<'a> LockGuard<'a> {
         #[expect(clippy::mem_forget, reason = "nothing but the release is in it")]
         std::mem::forget(self);
     }
+}
+
+/// What is said to the taker: of a death, once. Killed before this, the next is told of this process.
+#[inline]
+fn told(permits: &Permits, taken: Taken) -> Held {
+    let held = taken.held();
+    if held != Held::Sound {
+        permits.clear_poison();
+    }
+    held
 }
 
 impl Release for LockGuard<'_> {
@@ -225,7 +224,7 @@ impl Release for LockGuard<'_> {
                 .take(1, true, Until::ThreadEnds, Deadline::NEVER)
         };
         self.taken = taken.expect("a wait without end timed out");
-        self.told()
+        told(self.permits, self.taken)
     }
 }
 

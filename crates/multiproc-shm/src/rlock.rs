@@ -68,9 +68,13 @@ impl RLock {
     /// # Panics
     /// If the thread holds a thousand locks already, or this one four thousand million times.
     #[doc(alias = "acquire")]
+    #[inline]
     pub fn lock(&self) -> Result<RLockGuard<'_>, PoisonError<RLockGuard<'_>>> {
-        self.take(Deadline::NEVER)
-            .expect("a wait without end timed out")
+        // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
+        if !unsafe { self.0.lock(Deadline::NEVER) } {
+            unreachable!("a wait without end timed out");
+        }
+        RLockGuard::new(&self.0)
     }
 
     /// Takes the lock, once more if need be, if no other thread holds it.
@@ -83,10 +87,10 @@ impl RLock {
     /// As [`lock`](Self::lock).
     pub fn try_lock(&self) -> Result<RLockGuard<'_>, TryLockError<RLockGuard<'_>>> {
         // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
-        match unsafe { self.0.try_lock() } {
-            Some(held) => Ok(RLockGuard::new(&self.0, held)?),
-            None => Err(TryLockError::WouldBlock),
+        if !unsafe { self.0.try_lock() } {
+            return Err(TryLockError::WouldBlock);
         }
+        Ok(RLockGuard::new(&self.0)?)
     }
 
     /// As [`lock`](Self::lock), waiting for no longer than `timeout`.
@@ -101,10 +105,11 @@ impl RLock {
         &self,
         timeout: Duration,
     ) -> Result<RLockGuard<'_>, LockTimeoutError<RLockGuard<'_>>> {
-        match self.take(Deadline::after(timeout)) {
-            Some(taken) => Ok(taken?),
-            None => Err(LockTimeoutError::TimedOut),
+        // SAFETY: as in `lock`.
+        if !unsafe { self.0.lock(Deadline::after(timeout)) } {
+            return Err(LockTimeoutError::TimedOut);
         }
+        Ok(RLockGuard::new(&self.0)?)
     }
 
     /// How often the calling thread has the lock.
@@ -122,15 +127,6 @@ impl RLock {
     /// Declares what the lock protects sound again; best done by who holds it.
     pub fn clear_poison(&self) {
         self.0.word().clear_poison();
-    }
-
-    fn take(
-        &self,
-        deadline: Deadline,
-    ) -> Option<Result<RLockGuard<'_>, PoisonError<RLockGuard<'_>>>> {
-        // SAFETY: the memory stays mapped until no thread of this process holds it (`home.rs`).
-        let held = unsafe { self.0.lock(deadline) }?;
-        Some(RLockGuard::new(&self.0, held))
     }
 }
 
@@ -153,11 +149,9 @@ pub struct RLockGuard<'a> {
 }
 
 impl<'a> RLockGuard<'a> {
-    fn new(
-        lock: &'a ReentrantWord,
-        held: Held,
-    ) -> Result<RLockGuard<'a>, PoisonError<RLockGuard<'a>>> {
-        held.with(RLockGuard {
+    #[inline]
+    fn new(lock: &'a ReentrantWord) -> Result<RLockGuard<'a>, PoisonError<RLockGuard<'a>>> {
+        lock.word().told().with(RLockGuard {
             lock,
             panicking: thread::panicking(),
             depth: 1,
@@ -173,7 +167,7 @@ impl Release for RLockGuard<'_> {
     }
 
     fn retake(&mut self) -> Held {
-        // SAFETY: as in `RLock::take`.
+        // SAFETY: as in `RLock::lock`.
         unsafe { self.lock.retake(self.depth) }
     }
 }
@@ -187,6 +181,7 @@ impl Guard for RLockGuard<'_> {
 }
 
 impl Drop for RLockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // A forked child has its parent's guards, but not its locks.
         if !self.panicking && thread::panicking() && self.lock.word().is_mine() {

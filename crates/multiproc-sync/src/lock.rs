@@ -183,6 +183,7 @@ impl LockWord {
     /// Once taken, the memory stays mapped at this address, and a lock, until [`unlock`](Self::unlock)
     /// has returned or the calling thread has ended. A value whose drop unlocks can be leaked: what
     /// keeps the memory mapped must be leaked with it.
+    #[inline]
     pub unsafe fn lock(&self, deadline: Deadline) -> Result<Held, NotTaken> {
         // SAFETY: passed on to the caller.
         unsafe { self.lock_until(deadline, Until::ThreadEnds) }
@@ -198,8 +199,7 @@ impl LockWord {
         deadline: Deadline,
         until: Until,
     ) -> Result<Held, NotTaken> {
-        let me = thread_id();
-        self.robust.announce();
+        let me = self.robust.announce();
         // Acquire: what the last holder changed; pairs with the Release in `unlock`.
         let taken = match self.word().compare_exchange(0, me, Acquire, Relaxed) {
             Ok(free) => Ok(free),
@@ -207,7 +207,7 @@ impl LockWord {
         };
         match taken {
             // SAFETY: the caller vouches for the memory; the word was free and so in no list of ours.
-            Ok(before) => Ok(unsafe { self.enter(me, before, until) }),
+            Ok(before) => Ok(unsafe { self.enter(before, until) }),
             Err(why) => {
                 self.robust.retract();
                 Err(why)
@@ -256,8 +256,7 @@ impl LockWord {
             }
         }
 
-        let me = thread_id();
-        self.robust.announce();
+        let me = self.robust.announce();
         // Acquire: as in `lock`.
         if self
             .word()
@@ -295,6 +294,7 @@ impl LockWord {
     ///
     /// # Safety
     /// As [`lock`](Self::lock).
+    #[inline]
     pub unsafe fn try_lock(&self) -> Option<Held> {
         // SAFETY: passed on to the caller.
         unsafe { self.try_lock_until(Until::ThreadEnds) }
@@ -304,11 +304,10 @@ impl LockWord {
     /// As [`lock_until`](Self::lock_until).
     #[inline]
     pub(crate) unsafe fn try_lock_until(&self, until: Until) -> Option<Held> {
-        let me = thread_id();
-        self.robust.announce();
+        let me = self.robust.announce();
         match self.take_if_free(me) {
             // SAFETY: the caller vouches for the memory; the word was free and so in no list of ours.
-            Ok(before) => Some(unsafe { self.enter(me, before, until) }),
+            Ok(before) => Some(unsafe { self.enter(before, until) }),
             Err(_) => {
                 self.robust.retract();
                 None
@@ -342,7 +341,7 @@ impl LockWord {
     /// Marks what the lock protects as suspect, in this process's name unless another's stands there.
     /// For a holder that has to leave in the middle of a change.
     pub fn poison(&self) {
-        self.poison_for(Some(process_id(thread_id())));
+        self.poison_for(Some(process_id()));
     }
 
     /// As [`poison`](Self::poison), for a process that did not get to say so itself; `None` where it left
@@ -444,7 +443,7 @@ impl LockWord {
     /// # Safety
     /// As [`lock_until`](Self::lock_until); and the word is in no list of this thread's.
     #[inline]
-    unsafe fn enter(&self, me: u32, before: u32, until: Until) -> Held {
+    unsafe fn enter(&self, before: u32, until: Until) -> Held {
         if before & OWNER_DIED != 0 {
             let owner = match self.note(OWNER).load(Relaxed) {
                 0 => NAMELESS,
@@ -454,7 +453,7 @@ impl LockWord {
         }
         // SAFETY: passed on to the caller.
         unsafe { self.robust.link(until) };
-        self.note(OWNER).store(process_id(me), Relaxed);
+        self.note(OWNER).store(process_id(), Relaxed);
         self.told()
     }
 

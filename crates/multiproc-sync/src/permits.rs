@@ -99,12 +99,11 @@ pub struct Permits {
 }
 
 /// Permits were taken.
+///
+/// One number, which is handed up in a register: the turn, and in the high half the poison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Taken {
-    turn: u32,
-    poison: u32,
-}
+pub struct Taken(u64);
 
 const COUNT: usize = 0;
 const TURN: usize = 1;
@@ -126,10 +125,20 @@ enum Missing {
 }
 
 impl Taken {
+    #[inline]
+    fn new(turn: u32, poison: u32) -> Taken {
+        Taken(u64::from(poison) << 32 | u64::from(turn))
+    }
+
+    #[inline]
+    fn turn(self) -> u32 {
+        halves(self.0)[0]
+    }
+
     /// Whether somebody who had all permits died or panicked.
     #[inline]
     pub fn held(self) -> Held {
-        match self.poison {
+        match halves(self.0)[1] {
             0 => Held::Sound,
             NAMELESS => Held::Poisoned { owner: None },
             pid => Held::Poisoned { owner: Some(pid) },
@@ -163,12 +172,11 @@ impl Permits {
             total if all => count == total,
             total => count == 1 && total > 0,
         };
-        if !can() {
+        let front = self.table.front();
+        if !can() || front.robust().word.load(Relaxed) != 0 {
             return None;
         }
-        let front = self.table.front();
-        let me = thread_id();
-        front.robust().announce();
+        let me = front.robust().announce();
         let mine = if all { me | ALL } else { me };
         // Acquire: what the last holder did; pairs with the Release in `give_back_alone`, or in `open`.
         let taken = front
@@ -181,10 +189,9 @@ impl Permits {
         }
         // SAFETY: the caller vouches for the memory; the word was nobody's and so in no list.
         unsafe { front.robust().link(until) };
-        front.sign(me);
+        front.sign();
         let turn = begin(front, all, until);
-        let poison = self.poison.load(Relaxed);
-        let taken = Taken { turn, poison };
+        let taken = Taken::new(turn, self.poison.load(Relaxed));
         if can() {
             return Some(taken);
         }
@@ -315,7 +322,7 @@ impl Permits {
         let now = word.load(Relaxed);
         let turn = front.note(TURN).load(Relaxed);
         let same = match all {
-            Some(all) => now == me | ALL && turn == all.turn,
+            Some(all) => now == me | ALL && turn == all.turn(),
             None => now == me,
         };
         if !same || !front.robust().unlink() {
@@ -340,7 +347,7 @@ impl Permits {
             return false;
         };
         let inside = self.enter_now();
-        let same = all.is_none_or(|all| all.turn == slot.note(TURN).load(Relaxed));
+        let same = all.is_none_or(|all| all.turn() == slot.note(TURN).load(Relaxed));
         let had = slot.note(COUNT).load(Relaxed) != 0;
         if same || !had {
             self.lower(slot, count);
@@ -360,7 +367,7 @@ impl Permits {
         let me = thread_id();
         if self.table.front().robust().word.load(Relaxed) == me | ALL {
             let turn = self.table.front().note(TURN).load(Relaxed);
-            if self.give_back_alone(me, Some(Taken { turn, poison: 0 })) {
+            if self.give_back_alone(me, Some(Taken::new(turn, 0))) {
                 return true;
             }
         }
@@ -454,8 +461,8 @@ impl Permits {
     pub fn poison(&self, all: Taken) {
         let _inside = self.enter_now();
         let mine = self.table.mine();
-        if mine.is_some_and(|slot| slot.note(TURN).load(Relaxed) == all.turn) {
-            self.poison.store(process_id(thread_id()), Relaxed);
+        if mine.is_some_and(|slot| slot.note(TURN).load(Relaxed) == all.turn()) {
+            self.poison.store(process_id(), Relaxed);
         }
     }
 
@@ -586,8 +593,7 @@ impl Permits {
         let had = slot.note(COUNT).load(Relaxed);
         let turn = begin(slot, all, until);
         slot.note(COUNT).store(had.saturating_add(count), Relaxed);
-        let poison = self.poison.load(Relaxed);
-        Ok(Taken { turn, poison })
+        Ok(Taken::new(turn, self.poison.load(Relaxed)))
     }
 
     /// Invariant 2. The process `over` is.
@@ -654,6 +660,8 @@ fn identity(slot: &Slot) -> Option<Identity> {
     Identity::from_bits(half(1) << 32 | half(0))
 }
 
+/// The low half, and the high one.
+#[inline]
 fn halves(bits: u64) -> [u32; 2] {
     #[expect(clippy::cast_possible_truncation, reason = "it is cut in two")]
     [bits as u32, (bits >> 32) as u32]

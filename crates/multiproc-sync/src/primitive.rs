@@ -24,26 +24,7 @@ mod real {
     pub use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, fence};
 
     pub use multiproc_sys::identity::Identity;
-    pub use multiproc_sys::robust::{RobustWord, thread_id};
-
-    /// The id of the process that the calling thread, whose id is `thread`, belongs to. Kept per
-    /// thread, because asking for it is a system call; and asked for again under another thread id,
-    /// which is what the thread of a forked child has.
-    #[must_use]
-    pub fn process_id(thread: u32) -> u32 {
-        use std::cell::Cell;
-        thread_local! {
-            static KNOWN: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
-        }
-        match KNOWN.get() {
-            (known, process) if known == thread => process,
-            _ => {
-                let process = std::process::id();
-                KNOWN.set((thread, process));
-                process
-            }
-        }
-    }
+    pub use multiproc_sys::robust::{RobustWord, process_id, thread_id};
 
     /// Waiting on words and waking those who wait.
     pub mod futex {

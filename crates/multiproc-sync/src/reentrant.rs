@@ -25,7 +25,7 @@
     reason = "to take a lock is to promise something about memory"
 )]
 
-use crate::lock::{Held, LockWord, NotTaken};
+use crate::lock::{Held, LockWord};
 use crate::primitive::Ordering::Relaxed;
 use crate::primitive::{AtomicU32, Deadline};
 
@@ -38,25 +38,18 @@ pub struct ReentrantWord {
 }
 
 impl ReentrantWord {
-    /// Takes the lock once more, waiting until the deadline for others to release it.
-    ///
-    /// `None` says that the deadline has passed.
+    /// Takes the lock once more, waiting until the deadline for others to release it; `false` where that has passed.
+    /// What its taker is told is [the word's](Self::word) to say.
     ///
     /// # Panics
     /// As [`LockWord::lock`]; or if the thread has taken it 2³² times.
     ///
     /// # Safety
     /// As [`LockWord::lock`].
-    pub unsafe fn lock(&self, deadline: Deadline) -> Option<Held> {
-        if let Some(again) = self.lock_again() {
-            return Some(again);
-        }
+    #[inline]
+    pub unsafe fn lock(&self, deadline: Deadline) -> bool {
         // SAFETY: passed on to the caller.
-        match unsafe { self.lock.lock(deadline) } {
-            Ok(held) => Some(self.first(held)),
-            Err(NotTaken::TimedOut) => None,
-            Err(NotTaken::WouldDeadlock) => self.lock_again(),
-        }
+        self.lock_again() || self.first(unsafe { self.lock.lock(deadline) }.is_ok())
     }
 
     /// Takes the lock once more unless another thread holds it.
@@ -66,18 +59,17 @@ impl ReentrantWord {
     ///
     /// # Safety
     /// As [`lock`](Self::lock).
-    pub unsafe fn try_lock(&self) -> Option<Held> {
-        if let Some(again) = self.lock_again() {
-            return Some(again);
-        }
+    #[inline]
+    pub unsafe fn try_lock(&self) -> bool {
         // SAFETY: passed on to the caller.
-        unsafe { self.lock.try_lock() }.map(|held| self.first(held))
+        self.lock_again() || self.first(unsafe { self.lock.try_lock() }.is_some())
     }
 
     /// Releases the lock once. Does nothing in a thread that does not hold it.
     ///
     /// # Safety
     /// As [`LockWord::unlock`], where this releases the first taking.
+    #[inline]
     pub unsafe fn unlock(&self) {
         if !self.lock.is_mine() {
             return;
@@ -135,18 +127,23 @@ impl ReentrantWord {
         &self.lock
     }
 
-    fn first(&self, held: Held) -> Held {
-        self.depth.store(1, Relaxed);
-        held
+    #[inline]
+    fn first(&self, taken: bool) -> bool {
+        if taken {
+            self.depth.store(1, Relaxed);
+        }
+        taken
     }
 
-    fn lock_again(&self) -> Option<Held> {
-        self.lock.is_mine().then(|| {
+    #[inline]
+    fn lock_again(&self) -> bool {
+        let mine = self.lock.is_mine();
+        if mine {
             let depth = self.depth.load(Relaxed).checked_add(1);
             let depth = depth.expect("the lock was taken 4294967296 times by one thread");
             self.depth.store(depth, Relaxed);
-            self.lock.told()
-        })
+        }
+        mine
     }
 }
 
@@ -167,7 +164,7 @@ mod tests {
 
     fn lock(it: &ReentrantWord) -> Option<Held> {
         // SAFETY: the tests' locks outlive the threads that take them.
-        unsafe { it.lock(Deadline::now()) }
+        unsafe { it.lock(Deadline::now()) }.then(|| it.word().told())
     }
 
     fn unlock(it: &ReentrantWord) {
@@ -210,6 +207,7 @@ mod tests {
         });
         assert_eq!(it.depth(), 1);
         // SAFETY: as in `lock`.
-        assert_eq!(unsafe { it.try_lock() }, Some(Held::Sound));
+        assert!(unsafe { it.try_lock() });
+        assert_eq!(it.word().told(), Held::Sound);
     }
 }

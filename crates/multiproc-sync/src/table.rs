@@ -78,8 +78,8 @@ impl Slot {
 
     /// Says which process it is whose slot this is. By its thread.
     #[inline]
-    pub(crate) fn sign(&self, me: u32) {
-        self.0.notes[PROCESS].store(process_id(me), Relaxed);
+    pub(crate) fn sign(&self) {
+        self.0.notes[PROCESS].store(process_id(), Relaxed);
     }
 
     /// Gives the slot up, inside the gate. Its notes must be 0 but for the first.
@@ -159,9 +159,8 @@ impl Table {
                 next
             }
         };
-        let me = thread_id();
-        slot.sign(me);
-        slot.0.announce();
+        slot.sign();
+        let me = slot.0.announce();
         slot.0.word.store(me | WAITERS, Release);
         // SAFETY: passed on to the caller; the word was free and so in no list.
         unsafe { slot.0.link(until) };

@@ -32,7 +32,7 @@ impl Shared {
 
     fn take(&self) {
         // SAFETY: each thread has its own share of the memory.
-        assert!(unsafe { self.lock.lock(Deadline::NEVER) }.is_some());
+        assert!(unsafe { self.lock.lock(Deadline::NEVER) });
     }
 
     fn release(&self) {

@@ -209,8 +209,8 @@ pub fn thread_id() -> u32 {
 
 /// The calling process's id: each modelled thread is a process of its own.
 #[must_use]
-pub fn process_id(thread: u32) -> u32 {
-    thread
+pub fn process_id() -> u32 {
+    thread_id()
 }
 
 macro_rules! atomic {
@@ -314,10 +314,13 @@ impl RobustWord {
         }
     }
 
-    /// Announces that the calling thread is about to take, wait for, or release the word.
-    pub fn announce(&self) {
+    /// Announces that the calling thread is about to take, wait for, or release the word. Gives the thread's id.
+    pub fn announce(&self) -> u32 {
         step();
-        THREAD.with(|this| this.pending.set(Some(self)));
+        THREAD.with(|this| {
+            this.pending.set(Some(self));
+            this.id
+        })
     }
 
     /// Ends what [`announce`](Self::announce) began.

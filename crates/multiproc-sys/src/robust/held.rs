@@ -84,6 +84,32 @@ impl Held {
 
     #[inline]
     pub(super) fn remove(&mut self, word: *const RobustWord) -> Option<Place> {
+        let last = self.top.checked_sub(1)?;
+        if !ptr::eq(bare(self.slots[last].load(Relaxed)), word) {
+            return self.remove_older(word);
+        }
+        self.slots[last].store(ptr::null_mut(), Relaxed);
+        self.count -= 1;
+        self.top = last;
+        while let Some(before) = self.top.checked_sub(1) {
+            let older = bare(self.slots[before].load(Relaxed));
+            if !older.is_null() {
+                return Some(Place {
+                    newer: None,
+                    older: Some(older),
+                });
+            }
+            self.top = before;
+        }
+        Some(Place {
+            newer: None,
+            older: None,
+        })
+    }
+
+    /// One that is not the newest.
+    #[cold]
+    fn remove_older(&mut self, word: *const RobustWord) -> Option<Place> {
         let mut newer = None;
         let mut at = self.top;
         loop {
@@ -98,9 +124,6 @@ impl Held {
         let older = self.slots[..at]
             .iter()
             .rposition(|slot| !slot.load(Relaxed).is_null());
-        if newer.is_none() {
-            self.top = older.map_or(0, |older| older + 1);
-        }
         self.count -= 1;
         Some(Place {
             newer,

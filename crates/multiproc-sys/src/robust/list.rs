@@ -70,6 +70,7 @@ struct Head {
 struct ThreadList {
     head: &'static Head,
     thread_id: u32,
+    process_id: u32,
     forks: u32,
     held: RefCell<Held>,
     /// Nearest to the head. Our newest word follows it.
@@ -132,6 +133,16 @@ pub fn thread_id() -> u32 {
     with_list(|list| list.thread_id)
 }
 
+/// The calling thread's process, by its number. Kept per thread, because asking for it is a system call.
+///
+/// # Panics
+/// If [`available`] is an error.
+#[must_use]
+#[inline]
+pub fn process_id() -> u32 {
+    with_list(|list| list.process_id)
+}
+
 /// Whether a thread of this id lives in this process.
 #[must_use]
 pub fn is_thread_of_this_process(id: u32) -> bool {
@@ -181,22 +192,24 @@ fn head() -> Option<&'static Head> {
 }
 
 impl RobustWord {
-    /// Announces that the calling thread is about to take, wait for, or release the word.
+    /// Announces that the calling thread is about to take, wait for, or release the word. Gives the thread's id.
     ///
     /// # Panics
     /// If [`available`] is an error, or the thread holds [`MAX_HELD`] words.
     #[inline]
-    pub fn announce(&self) {
-        with_list(|list| {
+    pub fn announce(&self) -> u32 {
+        let me = with_list(|list| {
             let held = list.held.borrow().count();
             assert!(
                 held < MAX_HELD,
                 "a thread can hold {MAX_HELD} locks shared by processes at a time"
             );
             list.head.pending.set(self.node());
+            list.thread_id
         });
         // The kernel looks at this thread's memory as the thread itself would see it.
         compiler_fence(Ordering::SeqCst);
+        me
     }
 
     /// Ends what [`announce`](Self::announce) began.
@@ -309,6 +322,7 @@ impl ThreadList {
         Some(ThreadList {
             head,
             thread_id,
+            process_id: std::process::id(),
             forks,
             held,
             front,

@@ -11,7 +11,7 @@
 //!
 //! Where the list does not reach, there is a second net ([`process_ended`]).
 //!
-//! A port supplies [`RobustWord`], [`Until`], [`thread_id`], the three masks, [`available`],
+//! A port supplies [`RobustWord`], [`Until`], [`thread_id`], [`process_id`], the three masks, [`available`],
 //! [`holds_within`], [`on_process_end`] and [`process_ended`].
 //!
 //! # Protocol
@@ -53,5 +53,5 @@ cfg_select! {
 pub(crate) use imp::count_fork;
 pub use imp::{
     MAX_HELD, OWNER_DIED, RobustWord, THREAD_ID, Until, WAITERS, available,
-    is_thread_of_this_process, thread_id,
+    is_thread_of_this_process, process_id, thread_id,
 };
