@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use multiproc_sys::clock::Deadline;
+use multiproc_sys::map;
 use serde::de::DeserializeOwned;
 
 use crate::driver::Driver;
@@ -214,7 +215,8 @@ impl<R> fmt::Debug for MapTask<R> {
 /// All results, or the first error. A `collect` would not know how many there are.
 pub(crate) fn all<R: DeserializeOwned>(mut job: Box<Job>) -> Result<Vec<R>, TaskError> {
     let results = job.results();
-    let mut all = Vec::with_capacity(results.len());
+    let mut all = Vec::new();
+    map::reserve(&mut all, results.len());
     for result in results {
         all.push(result?);
     }

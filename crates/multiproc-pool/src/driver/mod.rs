@@ -244,7 +244,9 @@ impl Driver {
         job.reserve(items.size_hint().0.min(MOST_RESERVED));
         let mut handed_over = Vec::new();
         for item in items {
-            handed_over.extend(job.add(&item)?);
+            if let Some(handoff) = job.add(&item)? {
+                handed_over.push(handoff);
+            }
         }
         let chunk = match policy.chunks {
             Chunks::Single => 1,

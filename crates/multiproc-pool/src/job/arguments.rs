@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use multiproc_sys::map;
 use multiproc_wire::{Handoff, encode};
 use serde::Serialize;
 
 use super::spare::MOST;
-use super::{Given, MAX_BYTES, MAX_HANDLES};
+use super::{Given, MANY, MAX_BYTES, MAX_HANDLES, USUAL};
 use crate::error::TaskError;
 use crate::protocol::LONG;
 
@@ -26,7 +27,10 @@ pub(super) struct Arguments {
 impl Arguments {
     /// Makes room for so many.
     pub(super) fn reserve(&mut self, items: usize) {
-        self.ends.reserve(items);
+        map::reserve(&mut self.ends, items);
+        if items >= MANY {
+            map::reserve(&mut self.bytes, items * USUAL);
+        }
     }
 
     /// Forgets all. Whether what is left takes little enough memory to be kept.
@@ -89,6 +93,7 @@ impl Arguments {
         }
     }
 
+    #[inline]
     pub(super) fn forget_handles(&mut self, item: usize) {
         if !self.handles.is_empty() {
             self.handles.remove(&item);

@@ -28,6 +28,10 @@ use results::Results;
 
 /// So many handles an argument or a result can have: what goes in one packet, so that it goes wholly or not.
 pub(crate) const MAX_HANDLES: usize = 253;
+/// Of so many items, buffers are made as long beforehand as they usually get.
+const MANY: usize = 1 << 16;
+/// So many bytes an argument and a result take where they are many.
+const USUAL: usize = 8;
 /// So many bytes an argument or a result can have: 1 GiB, less what is sent along.
 pub(crate) const MAX_BYTES: usize = (1 << 30) - 64;
 
@@ -305,7 +309,9 @@ impl Job {
     ) -> Result<usize, E> {
         let first = items.start;
         let taken = self.results.returned_some(items, take)?;
-        (first..first + taken).for_each(|item| self.arguments.forget_handles(item));
+        if self.arguments.has_handles() {
+            (first..first + taken).for_each(|item| self.arguments.forget_handles(item));
+        }
         Ok(taken)
     }
 

@@ -6,18 +6,20 @@
 //! | word | meaning |
 //! |---|---|
 //! | 0 | not settled |
-//! | place + 1 | its result lies there |
+//! | a place in the buffer | where it begins, behind the first byte of its length |
 //! | [`FAILED`] and a number | that error |
 
 use std::collections::BTreeMap;
 use std::mem;
 use std::ops::Range;
 
+use multiproc_sys::map;
 use multiproc_wire::decode;
 use serde::de::DeserializeOwned;
 
 use super::Handles;
 use super::spare::MOST;
+use super::{MANY, USUAL};
 use crate::error::TaskError;
 use crate::protocol::LONG;
 
@@ -37,10 +39,13 @@ impl Results {
     /// There are so many items, none of which is settled; before, there were none.
     pub(super) fn begin(&mut self, items: usize) {
         if self.words.capacity() < items {
-            // Many zeroes are had for less than they are written for.
-            self.words = vec![0; items];
+            self.words = map::zeroes(items);
         } else {
             self.words.resize(items, 0);
+        }
+        // Of many, results of a few bytes each find room without being moved; what they do not fill is not there.
+        if items >= MANY {
+            map::reserve(&mut self.bytes, items * USUAL);
         }
         self.open = items;
     }

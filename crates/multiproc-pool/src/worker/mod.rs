@@ -162,6 +162,11 @@ impl Worker {
         })
     }
 
+    /// Whether it has to look how much memory it has in use.
+    fn is_weighed(&self) -> bool {
+        self.max_memory.is_some()
+    }
+
     /// Says so once where it has more memory in use than it may.
     fn weigh(&mut self) -> Result<(), Failure> {
         let Some((most, when)) = &mut self.max_memory else {

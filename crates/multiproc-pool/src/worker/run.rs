@@ -6,7 +6,7 @@ use multiproc_wire::{Failure, Handoff};
 use super::Worker;
 use super::orders::malformed;
 use super::work::describe;
-use crate::protocol::{ARGUMENTS_LOST, RUN_HEADER, TASK_HEADER};
+use crate::protocol::{ARGUMENTS_LOST, RETURNED, RUN_HEADER, TASK_HEADER};
 use crate::view::span::Entered;
 
 /// So many answers are published before whoever waits for them is told, at most: a look at whether somebody
@@ -81,6 +81,8 @@ impl<'a> Run<'a, '_> {
         Some(argument)
     }
 
+    /// A task is told of, or not. What is rare is apart from what is done for each task.
+    #[cold]
     fn go_on(&mut self, told: Result<(), Failure>) {
         self.failure = told.and_then(|()| self.worker.weigh()).err();
     }
@@ -102,7 +104,14 @@ impl<'a> Batch<'a> for Run<'a, '_> {
 
     fn returned(&mut self, handoff: Handoff) {
         self.in_span = None;
-        let told = self.worker.returned(self.ticket, handoff);
+        let told = handoff.is_empty() && self.worker.answer_shortly();
+        if told && !self.worker.is_weighed() {
+            return;
+        }
+        let told = match told {
+            true => Ok(()),
+            false => self.worker.answer_with(RETURNED, self.ticket, handoff),
+        };
         self.go_on(told);
     }
 
