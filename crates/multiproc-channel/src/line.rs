@@ -19,6 +19,8 @@ use multiproc_sys::socket::{Received, Socket};
 use multiproc_wire::handoff;
 use serde::{de, ser};
 
+use crate::transport::PREFIX;
+
 /// One end of the pair.
 #[derive(Debug)]
 pub(crate) struct Line(Socket);
@@ -114,6 +116,30 @@ impl Line {
             Received::Message(handles) => {
                 accept(buffer, handles, parcels)?;
                 Ok(Heard::Something)
+            }
+        }
+    }
+
+    /// The handles of a message that is there and begins with its parcel's name, so that they are on the line or were heard
+    /// already. Those before them belong to messages that never came. `None` where they are lost.
+    pub(crate) fn parcel(
+        &self,
+        message: &[u8],
+        buffer: &mut Vec<u8>,
+        parcels: &mut Vec<Parcel>,
+    ) -> io::Result<Option<Vec<Arc<OwnedHandle>>>> {
+        let name = message.get(..PREFIX).and_then(<[u8]>::first_chunk);
+        let Some(name) = name.map(|name| u64::from_le_bytes(*name)) else {
+            return Ok(None);
+        };
+        let whole = |parcel: &Parcel| parcel.name == name && parcel.handles.len() >= parcel.total;
+        loop {
+            if let Some(at) = parcels.iter().position(whole) {
+                let found = parcels.drain(..=at).next_back();
+                return Ok(found.map(|parcel| parcel.handles));
+            }
+            if self.listen(buffer, parcels, Deadline::now())? != Heard::Something {
+                return Ok(None);
             }
         }
     }

@@ -1,12 +1,16 @@
 //! Senders killed at any instant: what arrives is whole, in order, and nobody waits for ever.
 
+mod oracle;
+
 use std::thread;
 use std::time::Duration;
 
 use multiproc_channel::{Sender, channel_with_capacity};
 use multiproc_process::Process;
-use multiproc_testkit::{Oracle, linger, within};
+use multiproc_testkit::{linger, within};
 use multiproc_wire::Descriptor;
+
+use oracle::oracle;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const ROUNDS: u64 = 60;
@@ -30,11 +34,7 @@ fn send_for_ever((sender, name): (Sender<Message>, u8)) {
 
 #[test]
 fn senders_killed_at_any_instant_leave_a_channel_that_works() {
-    let oracle = Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    });
+    let oracle = oracle();
     within(LIMIT, || {
         let mut state = 0x1234_5678_9abc_def1_u64;
         for _ in 0..ROUNDS {

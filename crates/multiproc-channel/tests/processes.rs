@@ -1,24 +1,20 @@
 //! Channels between real processes: moves, disconnection, deaths.
 
+mod oracle;
+
 use std::time::Duration;
 
 use multiproc_channel::{
     Receiver, RecvError, RecvTimeoutError, SendError, Sender, channel, channel_with_capacity,
 };
 use multiproc_process::Process;
-use multiproc_testkit::{Oracle, forever, within};
+use multiproc_testkit::{forever, within};
+
+use oracle::oracle;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
 fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
     within(LIMIT, move || child.join().unwrap())
 }

@@ -1,6 +1,8 @@
 //! What Python's own tests ask of queues, pipes and `wait`, where no other test of this crate does. PYTHON.md has the
 //! whole list.
 
+mod oracle;
+
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -11,19 +13,13 @@ use multiproc_channel::{
     channel, duplex, wait,
 };
 use multiproc_process::Process;
-use multiproc_testkit::{Oracle, linger, within};
+use multiproc_testkit::{linger, within};
 use serde::{Serialize, Serializer, ser};
+
+use oracle::oracle;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(20);
-
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
 
 /// Has `call` run out of time, and not before.
 fn not_early<T>(call: impl FnOnce() -> T) -> T {

@@ -3,6 +3,8 @@
 //!
 //! `MULTIPROC_KILLS` sets how many are killed.
 
+mod oracle;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::thread;
@@ -10,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use multiproc_channel::{Queue, RecvTimeoutError, Sender, channel};
 use multiproc_process::Process;
-use multiproc_testkit::{Oracle, linger, within};
+use multiproc_testkit::{linger, within};
 use multiproc_wire::Descriptor;
+
+use oracle::oracle;
 
 const ROLES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -75,11 +79,7 @@ fn a_queue_survives_its_producers_and_consumers() {
         .ok()
         .and_then(|kills| kills.parse().ok())
         .unwrap_or(60);
-    let oracle = Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    });
+    let oracle = oracle();
     let (lost, killed_consumers) = within(LIMIT + Duration::from_millis(100) * kills, move || {
         run(kills)
     });

@@ -1,5 +1,7 @@
 //! Queues: order, bounds, ends, what travels, and what bad use gets; among threads and among processes.
 
+mod oracle;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
@@ -11,19 +13,13 @@ use multiproc_channel::{
     SendTimeoutError, Sender, SimpleQueue, TaskDoneError, TryRecvError, TrySendError, channel,
 };
 use multiproc_process::Process;
-use multiproc_testkit::{Oracle, forever, within};
+use multiproc_testkit::{forever, within};
 use multiproc_wire::Descriptor;
+
+use oracle::oracle;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(3);
-
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
 
 #[test]
 fn messages_come_out_as_they_went_in() {

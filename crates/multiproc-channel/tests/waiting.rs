@@ -1,6 +1,7 @@
 //! Waiting on many things, by threads and by futures.
 
 mod executor;
+mod oracle;
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Waker};
@@ -13,21 +14,13 @@ use multiproc_channel::{
 };
 use multiproc_process::Process;
 use multiproc_shm::Event;
-use multiproc_testkit::{Oracle, forever, linger, within};
+use multiproc_testkit::{forever, linger, within};
 
 use executor::block_on;
+use oracle::oracle;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(3);
-
-/// Begins when what a process opens once for its life is open.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
 
 #[test]
 fn nothing_is_ready_until_the_timeout() {

@@ -236,34 +236,14 @@ impl End {
                 handles: Vec::new(),
             });
         }
-        let name = bytes.first_chunk().copied().map(u64::from_le_bytes);
-        let name = name
-            .filter(|_| bytes.len() >= PREFIX)
-            .ok_or(ChannelError::HANDLES_LOST)?;
-        let handles = self.parcel(name)?.ok_or(ChannelError::HANDLES_LOST)?;
+        let (line, parcels) = (&self.parts.line, &mut self.parcels);
+        let handles = line.parcel(&bytes, &mut self.buffer, parcels)?;
+        let handles = handles.ok_or(ChannelError::HANDLES_LOST)?;
         Ok(Message {
             bytes,
             start: PREFIX,
             handles,
         })
-    }
-
-    /// The handles of a message that is there, so that they are on the line or were heard already. Those before them
-    /// are a dead sender's.
-    fn parcel(&mut self, name: u64) -> Result<Option<Vec<Arc<OwnedHandle>>>, Stop> {
-        let whole = |parcel: &Parcel| parcel.name == name && parcel.handles.len() >= parcel.total;
-        loop {
-            if let Some(at) = self.parcels.iter().position(whole) {
-                return Ok(self
-                    .parcels
-                    .drain(..=at)
-                    .next_back()
-                    .map(|parcel| parcel.handles));
-            }
-            if self.listen()? != Heard::Something {
-                return Ok(None);
-            }
-        }
     }
 
     fn listen(&mut self) -> io::Result<Heard> {

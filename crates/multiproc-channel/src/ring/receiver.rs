@@ -317,14 +317,9 @@ impl End {
         if tag != WITH_HANDLES && tag != OUTSIDE {
             return Ok(Message::plain(buffer));
         }
-        let name = buffer.first_chunk().copied().map(u64::from_le_bytes);
-        let parcel = name
-            .filter(|_| buffer.len() >= PREFIX)
-            .map(|name| self.parcel(name));
-        let mut handles = parcel
-            .transpose()?
-            .flatten()
-            .ok_or(ChannelError::HANDLES_LOST)?;
+        let (line, parcels) = (&self.line, &mut self.parcels);
+        let handles = line.parcel(&buffer, &mut self.buffer, parcels)?;
+        let mut handles = handles.ok_or(ChannelError::HANDLES_LOST)?;
         if tag == OUTSIDE {
             outside::take(&mut buffer, &mut handles, self.limits.max_message)?;
         }
@@ -333,24 +328,6 @@ impl End {
             start: if tag == OUTSIDE { 0 } else { PREFIX },
             handles,
         })
-    }
-
-    /// The handles of a message that is there, so that they are on the line or were heard already. Those
-    /// before them are a dead sender's.
-    fn parcel(&mut self, name: u64) -> Result<Option<Vec<Arc<OwnedHandle>>>, Stop> {
-        let whole = |parcel: &Parcel| parcel.name == name && parcel.handles.len() >= parcel.total;
-        loop {
-            if let Some(at) = self.parcels.iter().position(whole) {
-                return Ok(self
-                    .parcels
-                    .drain(..=at)
-                    .next_back()
-                    .map(|parcel| parcel.handles));
-            }
-            if self.listen(Deadline::now())? != Heard::Something {
-                return Ok(None);
-            }
-        }
     }
 
     /// Waits until there is something to look at.
