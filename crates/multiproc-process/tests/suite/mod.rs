@@ -40,5 +40,6 @@ macro_rules! cases_of_closed_children {
 mod awaited;
 mod control;
 mod life;
+mod python;
 mod restrictions;
 mod streams;
