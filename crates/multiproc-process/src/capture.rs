@@ -3,7 +3,8 @@
 //!
 //! A stream is read under its own lock, by the thread when there is something and by whoever wants to know
 //! what there is: so that what a child wrote before its end is known once its end is, whether the thread
-//! has come to it or not. Somebody whom the child has started may hold the pipe open for ever after; that
+//! has come to it or not. Whoever finds the end of a stream closes it: on a busy machine the thread may come
+//! to it much later, and others need the descriptor. Somebody whom the child has started may hold the pipe open for ever after; that
 //! keeps the thread at it, and nobody else.
 
 use std::collections::{HashMap, VecDeque};
@@ -25,11 +26,14 @@ const BEFORE_AN_ANSWER: usize = 1 << 20;
 
 /// The last bytes of what is written into a pipe.
 #[derive(Debug)]
-pub(crate) struct Tail(Mutex<State>);
+pub(crate) struct Tail {
+    key: u64,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
-    /// `None` once the thread has found that everybody who could write is gone.
+    /// `None` once somebody has found that everybody who could write is gone.
     pipe: Option<PipeReader>,
     last: VecDeque<u8>,
     most: usize,
@@ -52,11 +56,12 @@ pub(crate) fn start(pipe: PipeReader, most: usize) -> io::Result<Arc<Tail>> {
     static KEYS: AtomicU64 = AtomicU64::new(0);
     let collector = collector()?;
     let key = KEYS.fetch_add(1, Ordering::Relaxed);
-    let tail = Arc::new(Tail(Mutex::new(State {
+    let state = Mutex::new(State {
         pipe: Some(pipe),
         last: VecDeque::new(),
         most,
-    })));
+    });
+    let tail = Arc::new(Tail { key, state });
     collector.tails().insert(key, Arc::clone(&tail));
     let watched = match &tail.state().pipe {
         Some(pipe) => collector.set.add(pipe.as_handle(), key),
@@ -69,26 +74,41 @@ pub(crate) fn start(pipe: PipeReader, most: usize) -> io::Result<Arc<Tail>> {
 impl Tail {
     /// The last bytes of all that was written up to now.
     pub(crate) fn so_far(&self) -> Vec<u8> {
+        self.settle();
+        self.state().last.iter().copied().collect()
+    }
+
+    /// Reads what was written up to now; at its end the pipe is closed.
+    pub(crate) fn settle(&self) {
         let mut state = self.state();
+        if state.pipe.is_none() {
+            return;
+        }
         let mut chunk = vec![0; CHUNK];
         let mut read = 0;
         while read < BEFORE_AN_ANSWER {
-            // At its end the pipe is left for the thread to find.
-            let Found::Bytes(length) = state.read(&mut chunk) else {
-                break;
-            };
-            read += length;
+            match state.read(&mut chunk) {
+                Found::Bytes(length) => read += length,
+                Found::Nothing => return,
+                Found::End => {
+                    drop(state);
+                    // The thread, if it was told of something, finds that there is nothing to do.
+                    if let Some(collector) = own_collector() {
+                        drop(collector.tails().remove(&self.key));
+                    }
+                    return;
+                }
+            }
         }
-        state.last.iter().copied().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Reads once, if there is something. Never waits: nobody else reads this pipe.
+    /// Reads once, if there is something, and closes the pipe at its end. Never waits: nobody else reads it.
     fn read(&mut self, chunk: &mut [u8]) -> Found {
         let Some(pipe) = &mut self.pipe else {
             return Found::End;
@@ -103,7 +123,10 @@ impl State {
                 Found::Bytes(length)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Found::Nothing,
-            Ok(0) | Err(_) => Found::End,
+            Ok(0) | Err(_) => {
+                self.pipe = None;
+                Found::End
+            }
         }
     }
 
@@ -125,13 +148,22 @@ struct Collector {
 /// There once its thread runs.
 static COLLECTOR: Mutex<Option<Arc<Collector>>> = Mutex::new(None);
 
-fn collector() -> io::Result<Arc<Collector>> {
-    let mut running = COLLECTOR.lock().unwrap_or_else(PoisonError::into_inner);
+fn running() -> MutexGuard<'static, Option<Arc<Collector>>> {
+    COLLECTOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This process's, if there is one.
+fn own_collector() -> Option<Arc<Collector>> {
     let own = std::process::id();
-    if let Some(collector) = running
-        .as_ref()
-        .filter(|collector| collector.made_by == own)
-    {
+    let running = running();
+    let collector = running.as_ref().filter(|known| known.made_by == own);
+    collector.cloned()
+}
+
+fn collector() -> io::Result<Arc<Collector>> {
+    let mut running = running();
+    let own = std::process::id();
+    if let Some(collector) = running.as_ref().filter(|known| known.made_by == own) {
         return Ok(Arc::clone(collector));
     }
     let collector = Arc::new(Collector {
@@ -157,9 +189,7 @@ impl Collector {
                 continue;
             };
             let mut state = tail.state();
-            if state.read(&mut chunk) == Found::End {
-                state.pipe = None;
-            }
+            let _found = state.read(&mut chunk);
             let again = match &state.pipe {
                 Some(pipe) => self.set.again(pipe.as_handle(), key).is_ok(),
                 None => false,

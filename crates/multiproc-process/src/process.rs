@@ -341,6 +341,7 @@ impl<R> Process<R> {
             .wait(deadline)
             .map_err(|error| self.error(Kind::Wait(error)))?;
         let status = status.ok_or_else(|| self.error(Kind::TimedOut))?;
+        self.streams.settle();
         let heard = self.listen(Deadline::now());
         heard.map_err(|kind| self.error(kind))?;
         let heard = std::mem::replace(&mut *self.heard(), Heard::Taken);

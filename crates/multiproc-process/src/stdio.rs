@@ -198,8 +198,23 @@ impl Streams {
         Ok(())
     }
 
+    /// Closes what is captured and has come to its end.
+    pub(crate) fn settle(&self) {
+        for which in [Which::Output, Which::Error] {
+            if let Output::Captured(tail) = &*self.output(which) {
+                tail.settle();
+            }
+        }
+    }
+
     fn output(&self, which: Which) -> MutexGuard<'_, Output> {
         let output = &self.outputs[which as usize];
         output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.settle();
     }
 }

@@ -111,10 +111,10 @@ fn a_child_ends_with_its_function_whatever_its_threads_do_and_runs_exit_handlers
 /// Starts a command and a child, which stay, and tells their numbers.
 fn with_company(_: ()) {
     let (end, _open) = std::io::pipe().unwrap();
-    let command = Command::new("cat").stdin(end).spawn().unwrap();
+    let mut command = Command::new("cat").stdin(end).spawn().unwrap();
     let child: Process = Process::spawn(|()| forever(), ()).unwrap();
     println!("{}\n{}", command.id(), child.pid());
-    forever()
+    command.wait().unwrap();
 }
 
 fn a_child_that_is_killed_takes_along_what_it_has_started() {

@@ -258,7 +258,7 @@ fn a_parent_at_any_limit_of_open_files_gets_a_clean_error_and_recovers() {
     let oracle = oracle();
     let child = Process::spawn(start_under, (0..40).collect()).unwrap();
     let told = join(child).unwrap();
-    assert!(told[0].is_some() && told[39].is_none());
+    assert!(told[0].is_some() && told[39].is_none(), "{told:?}");
     for error in told.into_iter().flatten() {
         assert!(error.contains("Too many open files"), "{error}");
     }
