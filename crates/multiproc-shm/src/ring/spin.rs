@@ -78,9 +78,11 @@ impl Spin {
         if self.is_long() {
             self.patience = (self.patience * 2).min(PATIENCE.1);
             self.failures = 0;
+            // It was only to find out.
+            self.limit = 0;
         }
         self.failures += 1;
-        self.limit = if self.failures >= self.patience {
+        self.limit = if self.is_long() {
             MAX
         } else if self.limit / 2 < MIN {
             0
