@@ -51,4 +51,8 @@ const ON_LINE: u32 = 2;
 /// How long a side sleeps on its word in the ring before it sleeps on the line, where it hears of a death. A wake
 /// by the word takes half as long, so that those who answer each other soon never get to the line; a death that
 /// comes while a side sleeps is learnt of so much later. Each longer sleep costs two system calls more.
-const DOZE: Duration = Duration::from_millis(1);
+///
+/// Longer than a processor's tick, mostly 4 milliseconds: a timer that is the next to expire has the clock set for each
+/// sleep, which in a virtual machine takes longer than the sleep and its wake-up (a round trip of bare futexes: 15
+/// microseconds without a timeout and with one of 4 milliseconds, 46 with one of a millisecond).
+const DOZE: Duration = Duration::from_millis(5);
