@@ -99,12 +99,24 @@ struct Waiter {
 const SIZE_U32: u32 = 2;
 
 fn waitv(words: &[(&AtomicU32, u32)], deadline: Deadline) -> io::Result<()> {
+    // As most waits have: filling in three kilobytes takes some time.
+    const FEW: usize = 4;
+    match words.len() {
+        0..=FEW => waitv_of_at_most::<FEW>(words, deadline),
+        _ => waitv_of_at_most::<MAX_WORDS>(words, deadline),
+    }
+}
+
+fn waitv_of_at_most<const MOST: usize>(
+    words: &[(&AtomicU32, u32)],
+    deadline: Deadline,
+) -> io::Result<()> {
     let mut waiters = [Waiter {
         value: 0,
         address: 0,
         flags: SIZE_U32,
         reserved: 0,
-    }; MAX_WORDS];
+    }; MOST];
     for (waiter, (word, expected)) in waiters.iter_mut().zip(words) {
         waiter.value = u64::from(*expected);
         waiter.address = word.as_ptr().addr() as u64;
