@@ -230,6 +230,7 @@ fn bulk(python: &Python) -> [Job; 3] {
         unit: Unit::Bandwidth,
         at_most: None,
         contenders: vec![
+            Contender::new("multiproc Bytes", ours::lent_bytes).load(1, 10),
             Contender::new("multiproc ByteBuf", ours::bytes).load(1, 10),
             Contender::new("warm memcpy", || kernel::warm_memcpy(BULK))
                 .target(AtLeast(0.5))
@@ -242,6 +243,7 @@ fn bulk(python: &Python) -> [Job; 3] {
         unit: Unit::Bandwidth,
         at_most: None,
         contenders: vec![
+            Contender::new("multiproc Bytes::into_vec", ours::bytes_into_vector).load(1, 10),
             Contender::new("multiproc Vec<u8>", ours::vector).load(1, 10),
             Contender::new("memcpy to fresh memory", || kernel::fresh_memcpy(BULK))
                 .target(AtLeast(0.8))

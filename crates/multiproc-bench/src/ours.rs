@@ -214,6 +214,30 @@ pub fn bytes() -> Result<Run, String> {
     }))
 }
 
+/// The large payload as bytes that are the sender's memory.
+pub fn lent_bytes() -> Result<Run, String> {
+    let pool = Pool::new(1).map_err(say)?;
+    let data = Bytes::from(vec![7_u8; BULK]);
+    Ok(Box::new(move |times| {
+        let send = || pool.map(|data: Bytes| ends(&data), [&data]);
+        let (took, all_well) = timed(|| (0..times).all(|_| send().is_ok_and(are_right)));
+        check(all_well, "the payload")?;
+        Ok(took / BULK as f64)
+    }))
+}
+
+/// The large payload as bytes, made a vector.
+pub fn bytes_into_vector() -> Result<Run, String> {
+    let pool = Pool::new(1).map_err(say)?;
+    let data = Bytes::from(vec![7_u8; BULK]);
+    Ok(Box::new(move |times| {
+        let send = || pool.map(|data: Bytes| ends(&data.into_vec()), [&data]);
+        let (took, all_well) = timed(|| (0..times).all(|_| send().is_ok_and(are_right)));
+        check(all_well, "the payload")?;
+        Ok(took / BULK as f64)
+    }))
+}
+
 /// The large payload as a vector.
 pub fn vector() -> Result<Run, String> {
     let pool = Pool::new(1).map_err(say)?;

@@ -22,12 +22,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// It is copied twice where it is long, once by the sender and once by the receiver;
+/// [`Bytes`](multiproc_shm::Bytes) are copied by the sender alone.
+///
 /// The bytes are this machine's: it is for messages between processes of one machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bulk<T>(pub Vec<T>);
-
-/// Bytes that travel as one copy.
-pub type Bytes = Bulk<u8>;
 
 impl<T> From<Vec<T>> for Bulk<T> {
     fn from(elements: Vec<T>) -> Bulk<T> {

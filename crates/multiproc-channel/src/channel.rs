@@ -5,8 +5,9 @@ use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use multiproc_shm::bulk::LENDER_BY_DESCRIPTOR;
 use multiproc_sync::Deadline;
-use multiproc_wire::decode;
+use multiproc_wire::{Decoder, decode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -194,12 +195,14 @@ impl<T: Serialize> Sender<T> {
 
     /// Sends a message if there is room now, for a future.
     pub(crate) fn offer(&self, message: &T) -> Result<(), Stop> {
-        transmit(message, |bytes, handles| self.tx.offer(bytes, handles))
+        transmit(message, None, |bytes, handles| {
+            self.tx.offer(bytes, handles)
+        })
     }
 
     #[inline]
     fn transmit(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
-        transmit(message, |bytes, handles| {
+        transmit(message, self.tx.lender(), |bytes, handles| {
             self.tx.send(bytes, handles, until)
         })
     }
@@ -238,7 +241,8 @@ impl<T: DeserializeOwned> Receiver<T> {
             Got::Message(message) => message,
         };
         let handles = message.take_handles();
-        let value = decode(message.bytes(), handles);
+        let decoder = Decoder::new(message.bytes(), handles).lending(&LENDER_BY_DESCRIPTOR);
+        let value = decoder.only();
         self.rx.give_back(message);
         Ok(value?)
     }

@@ -74,7 +74,7 @@ mod wait;
 mod words;
 
 pub use builder::ChannelBuilder;
-pub use bulk::{Bulk, Bytes};
+pub use bulk::Bulk;
 pub use channel::{Receiver, Sender, bounded, channel, channel_with_capacity};
 pub use duplex::{Duplex, duplex};
 pub use error::{
@@ -89,6 +89,9 @@ pub use queue::{
 };
 pub use transport::Transport;
 pub use wait::wait;
+
+/// Long runs of bytes, as messages or in them.
+pub use multiproc_shm::Bytes;
 
 // What `wait` takes besides.
 pub use multiproc_sync::Deadline;

@@ -11,6 +11,7 @@ use std::task::Waker;
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::wait::Watch;
+use multiproc_wire::handoff::Lender;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ChannelError, Stop};
@@ -240,6 +241,18 @@ pub(crate) fn create(settings: &Settings) -> io::Result<(Tx, Rx)> {
         Transport::Ipc => {
             let (tx, rx) = ipc::create(settings)?;
             Ok((Tx::Ipc(tx), Rx::Ipc(rx)))
+        }
+    }
+}
+
+impl Tx {
+    /// By which long runs of bytes are lent to the receiver.
+    #[inline]
+    pub(crate) fn lender(&self) -> Option<&'static Lender> {
+        match self {
+            Tx::Ring(tx) => tx.lender(),
+            #[cfg(feature = "ipc")]
+            Tx::Ipc(_) => None,
         }
     }
 }

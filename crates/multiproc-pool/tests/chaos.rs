@@ -139,7 +139,7 @@ fn random_kills_with_payloads_of_all_sizes_settle_every_task_once() {
     assert!(lost <= killed, "a kill costs one task");
     drop(starts);
     drop(pool);
-    // In the long form it is large enough to be kept for the next.
+    // What was lent, and in the long form the starts, too, is large enough to be kept for the next.
     multiproc_shm::release_spare_memory();
     oracle.finish();
 }
@@ -189,6 +189,7 @@ fn a_kill_is_told_of_at_once_and_mended_soon_however_large_the_worker() {
         rounds(2, 20),
         large.min(4 << 30),
     );
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }
 
@@ -210,6 +211,7 @@ fn idle_workers_that_are_killed_cost_nothing() {
         assert_eq!(pool.map(|n: u32| n, 0..4).unwrap(), [0, 1, 2, 3]);
     }
     drop(pool);
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }
 
@@ -245,6 +247,7 @@ fn kills_in_the_middle_of_a_large_result_hang_nothing() {
     }
     println!("{lost} large results lost half-way, no hang");
     drop(pool);
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }
 
@@ -266,6 +269,7 @@ fn a_pool_heals_when_all_its_workers_are_killed_at_once() {
     }
     healed.report();
     drop(pool);
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }
 
@@ -324,6 +328,7 @@ fn tasks_that_hang_are_ended_in_time_whatever_they_do() {
         assert!(late.p50() < SLOW, "{late}");
     }
     drop((limited, pool));
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }
 
@@ -376,5 +381,6 @@ fn a_pool_ends_in_time_from_any_thread_with_its_queues_full() {
     }
     late.report();
     assert!(late.p50() < SLOW, "{late}");
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }

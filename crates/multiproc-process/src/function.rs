@@ -15,6 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
 
 use multiproc_sys::image::{self, Location, Region};
+use multiproc_wire::handoff::Lender;
 use multiproc_wire::{Decoder, Encoder, Handoff, Panic, decode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -147,6 +148,11 @@ pub trait Batch<'a> {
     /// The next argument, encoded, which has no handles. `None` ends it.
     fn next(&mut self) -> Option<&'a [u8]>;
 
+    /// By which long runs of bytes in results are lent to whom they go to, if they are.
+    fn lender(&self) -> Option<&'static Lender> {
+        None
+    }
+
     /// At the end of which the result of that argument is to be encoded.
     fn result(&mut self) -> &mut Vec<u8>;
 
@@ -166,10 +172,11 @@ unsafe fn run<A: DeserializeOwned, R: Serialize>(
 ) {
     // SAFETY: as in `call`.
     let function = unsafe { std::mem::transmute::<*const (), fn(A) -> R>(code) };
+    let lender = batch.lender();
     // As many as go well share one preparation for a panic.
     while let Err(panic) = panics::catch(report, || {
         while let Some(argument) = batch.next() {
-            match one(function, argument, batch.result()) {
+            match one(function, argument, lender, batch.result()) {
                 Ok(handoff) => batch.returned(handoff),
                 Err(outcome) => batch.failed(outcome),
             }
@@ -183,11 +190,12 @@ unsafe fn run<A: DeserializeOwned, R: Serialize>(
 fn one<A: DeserializeOwned, R: Serialize>(
     function: fn(A) -> R,
     argument: &[u8],
+    lender: Option<&'static Lender>,
     results: &mut Vec<u8>,
 ) -> Result<Handoff, Outcome> {
     let argument =
         decode(argument, Vec::new()).map_err(|error| Outcome::ArgumentsLost(error.to_string()))?;
-    let mut results = Encoder::new(results);
+    let mut results = Encoder::new(results).lending(lender);
     results
         .encode(&function(argument))
         .map_err(|error| Outcome::ResultLost(error.to_string()))?;

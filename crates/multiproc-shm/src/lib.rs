@@ -8,6 +8,7 @@
 //! - [`ArrayLoan`], [`ArrayPieces`], [`ArrayPiece`]: an array lent out in pieces, for several to change at once.
 //! - [`Lock`], [`RLock`], [`Semaphore`], [`BoundedSemaphore`], [`Event`], [`Condition`], [`Barrier`], as in
 //!   Python, and [`Once`]. What a process holds comes back when it is killed, and nobody is left waiting.
+//! - [`Bytes`]: long runs of bytes, which arrive without being copied.
 //! - [`ring`]: single-producer, single-consumer rings of records, on which channels and pools stand.
 //! - [`Lane`]: rings and a death word, between a parent and a worker; [`Bells`]: by which many
 //!   processes wake one; [`Block`]: plain shared memory to build on.
@@ -58,6 +59,8 @@ mod block;
 #[cfg(not(loom))]
 mod builder;
 #[cfg(not(loom))]
+pub mod bulk;
+#[cfg(not(loom))]
 mod condition;
 #[cfg(not(loom))]
 mod element;
@@ -67,6 +70,9 @@ mod event;
 mod frozen;
 #[cfg(all(not(loom), any(test, fuzzing)))]
 pub mod fuzzing;
+#[cfg(loom)]
+#[path = "bulk/holders.rs"]
+pub mod holders;
 #[cfg(not(loom))]
 mod home;
 #[cfg(not(loom))]
@@ -117,6 +123,8 @@ pub use bell::Bells;
 pub use block::Block;
 #[cfg(not(loom))]
 pub use builder::ArrayBuilder;
+#[cfg(not(loom))]
+pub use bulk::Bytes;
 #[cfg(not(loom))]
 pub use condition::{Condition, Guard, WaitTimeoutResult};
 #[cfg(not(loom))]

@@ -12,7 +12,7 @@ use multiproc_sys::handle::OwnedHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::handoff::{self, Handoff, Offers};
+use crate::handoff::{self, Handoff, Lender, Loan, Offers};
 use input::Source;
 pub use nesting::MAX_NESTING;
 use nesting::{Fault, Reason};
@@ -21,6 +21,10 @@ use output::Output;
 mod input;
 mod nesting;
 mod output;
+
+/// The length of a run of bytes that is not here: then come the index of the handle of the memory in which it lies, where
+/// in that it begins, and how long it is.
+const LENT: usize = usize::MAX;
 
 /// Encodes `value` at the end of `bytes`.
 ///
@@ -52,6 +56,7 @@ pub fn decode<T: DeserializeOwned>(
 pub struct Encoder<'a> {
     bytes: &'a mut Vec<u8>,
     handoff: Handoff,
+    lender: Option<&'static Lender>,
 }
 
 impl<'a> Encoder<'a> {
@@ -61,7 +66,16 @@ impl<'a> Encoder<'a> {
         Encoder {
             bytes,
             handoff: Handoff::default(),
+            lender: None,
         }
+    }
+
+    /// For a receiver who sees what this lends.
+    #[must_use]
+    #[inline]
+    pub fn lending(self, lender: impl Into<Option<&'static Lender>>) -> Encoder<'a> {
+        let lender = lender.into();
+        Encoder { lender, ..self }
     }
 
     /// Adds a value.
@@ -72,13 +86,11 @@ impl<'a> Encoder<'a> {
     #[inline]
     pub fn encode<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let before = self.bytes.len();
-        let bytes = &mut *self.bytes;
-        handoff::encoding(&mut self.handoff, || value.serialize(Output::new(bytes))).map_err(
-            |fault| {
-                self.bytes.truncate(before);
-                EncodeError::new(fault, std::any::type_name::<T>())
-            },
-        )
+        let output = Output::new(self.bytes, self.lender);
+        handoff::encoding(&mut self.handoff, || value.serialize(output)).map_err(|fault| {
+            self.bytes.truncate(before);
+            EncodeError::new(fault, std::any::type_name::<T>())
+        })
     }
 
     /// The bytes so far, and what the values in them hand over besides.
@@ -86,6 +98,12 @@ impl<'a> Encoder<'a> {
     #[inline]
     pub fn encoded(&mut self) -> (&mut [u8], &Handoff) {
         (self.bytes, &self.handoff)
+    }
+
+    /// What the values lend: see [`Handoff::take_loans`].
+    #[must_use]
+    pub fn take_loans(&mut self) -> Vec<Arc<dyn Loan>> {
+        self.handoff.take_loans()
     }
 
     /// What the values hand over besides their bytes.
@@ -101,6 +119,7 @@ impl<'a> Encoder<'a> {
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     offers: Offers,
+    lender: Option<&'static Lender>,
 }
 
 impl<'a> Decoder<'a> {
@@ -109,7 +128,19 @@ impl<'a> Decoder<'a> {
     #[inline]
     pub fn new(bytes: &'a [u8], offers: impl Into<Offers>) -> Decoder<'a> {
         let offers = offers.into();
-        Decoder { bytes, offers }
+        Decoder {
+            bytes,
+            offers,
+            lender: None,
+        }
+    }
+
+    /// From a sender who lends by this.
+    #[must_use]
+    #[inline]
+    pub fn lending(self, lender: &'static Lender) -> Decoder<'a> {
+        let lender = Some(lender);
+        Decoder { lender, ..self }
     }
 
     /// The next value.
@@ -117,7 +148,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// Where the bytes are not such a value. Nothing further can be decoded then.
     pub fn decode<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
-        let mut source = Source::new(self.bytes);
+        let mut source = Source::new(self.bytes, self.lender);
         let result = handoff::decoding(&mut self.offers, || T::deserialize(source.input()));
         match result {
             Ok(value) => {
@@ -134,7 +165,7 @@ impl<'a> Decoder<'a> {
     /// Where the bytes are not such a value, or more than it.
     #[inline]
     pub fn only<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
-        let mut source = Source::new(self.bytes);
+        let mut source = Source::new(self.bytes, self.lender);
         match handoff::decoding(&mut self.offers, || T::deserialize(source.input())) {
             Ok(value) if source.bytes.is_empty() => Ok(value),
             Ok(_) => Err(DecodeError::left_over(source.bytes.len())),

@@ -13,7 +13,7 @@
 //! 2. Scopes nest: a `Serialize` implementation that itself sends something opens an inner one.
 //! 3. A handle that is put twice is sent once; both values get the same one.
 //!
-//! What can outlast its message is in `lasting.rs`.
+//! What can outlast its message is in `lasting.rs`; long runs of bytes that do not go with the others, in `loan.rs`.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -24,8 +24,10 @@ use std::sync::Arc;
 use multiproc_sys::handle::OwnedHandle;
 
 mod lasting;
+pub(crate) mod loan;
 
 pub use lasting::{Gone, Identity, Keepsake, Known, Offer, Offers};
+pub use loan::{Lender, Lent, Loan, Placed, lent};
 
 /// What a value hands over besides its bytes.
 #[derive(Default)]
@@ -37,6 +39,7 @@ struct Filled {
     handles: Vec<Arc<OwnedHandle>>,
     /// What the handles of these indices are known by.
     known: Vec<(u32, Known)>,
+    loans: Vec<Arc<dyn Loan>>,
     on_sent: Vec<Box<dyn FnOnce()>>,
 }
 
@@ -52,6 +55,13 @@ impl Handoff {
     #[must_use]
     pub fn known(&self) -> &[(u32, Known)] {
         self.0.as_ref().map_or(&[], |filled| &filled.known)
+    }
+
+    /// What is lent to the receiver. Whoever has an encoder lend takes it, and says when it is sent.
+    #[must_use]
+    pub fn take_loans(&mut self) -> Vec<Arc<dyn Loan>> {
+        let filled = self.0.as_mut();
+        filled.map_or_else(Vec::new, |filled| std::mem::take(&mut filled.loans))
     }
 
     /// Whether nothing is handed over.
@@ -76,6 +86,10 @@ impl fmt::Debug for Handoff {
         f.debug_struct("Handoff")
             .field("handles", &self.handles())
             .field("known", &self.known())
+            .field(
+                "loans",
+                &self.0.as_ref().map_or(0, |filled| filled.loans.len()),
+            )
             .field(
                 "on_sent",
                 &self.0.as_ref().map_or(0, |filled| filled.on_sent.len()),
@@ -159,14 +173,19 @@ pub fn put(handle: &Arc<OwnedHandle>) -> Result<u32, HandoffError> {
 pub fn put_lasting(handle: &Arc<OwnedHandle>, identity: &Identity) -> Result<u32, HandoffError> {
     with_handoff(|handoff| {
         let index = handoff.put(handle)?;
-        if !handoff.known.iter().any(|(known, _)| *known == index) {
-            handoff.known.push((index, identity.known()));
-        }
+        handoff.note(index, &identity.known());
         Ok(index)
     })
 }
 
 impl Filled {
+    /// What the handle of that index is known by.
+    fn note(&mut self, index: u32, known: &Known) {
+        if !self.known.iter().any(|(noted, _)| *noted == index) {
+            self.known.push((index, known.clone()));
+        }
+    }
+
     fn put(&mut self, handle: &Arc<OwnedHandle>) -> Result<u32, HandoffError> {
         let handles = &mut self.handles;
         let index = handles
@@ -211,15 +230,16 @@ pub fn opened<T: Any + Send + Sync>(index: u32) -> Option<Arc<T>> {
     with_offer(index, opened).ok().flatten()
 }
 
-/// Has what the handle with that index was opened as kept for as long as the handle is, if it is.
-pub fn keep(index: u32, opened: &Arc<impl Any + Send + Sync>) {
-    let keep = |offer: &Offer| {
-        if let Offer::Kept(keepsake) = offer {
+/// Has what the handle with that index was opened as kept for as long as the handle is; says whether it is.
+pub fn keep(index: u32, opened: &Arc<impl Any + Send + Sync>) -> bool {
+    let keep = |offer: &Offer| match offer {
+        Offer::Once(_) => false,
+        Offer::Kept(keepsake) => {
             keepsake.keep(Arc::clone(opened) as _);
+            true
         }
     };
-    // What did not come with a message is not kept.
-    let _kept = with_offer(index, keep);
+    with_offer(index, keep).unwrap_or(false)
 }
 
 fn with_offer<R>(index: u32, look: impl FnOnce(&Offer) -> R) -> Result<R, HandoffError> {
@@ -387,13 +407,14 @@ mod tests {
                 assert_eq!(opened::<u64>(1).is_some(), time == 1);
                 assert_eq!(opened::<u32>(1), None, "it is no such thing");
                 assert!(Arc::ptr_eq(&take(1).unwrap(), keepsake.handle()));
-                for index in 0..3 {
-                    keep(index, &opened_as);
-                }
+                assert_eq!(
+                    [0, 1, 2].map(|index| keep(index, &opened_as)),
+                    [false, true, false]
+                );
             });
         }
         assert_eq!(opened::<u64>(1), None, "no message is decoded");
-        keep(1, &opened_as);
+        assert!(!keep(1, &opened_as));
         assert_eq!(Arc::strong_count(&opened_as), 2, "it is kept once");
     }
 

@@ -197,7 +197,7 @@ impl<T: Serialize> Queue<T> {
     }
 
     pub(crate) fn put(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
-        transmit(message, |bytes, handles| {
+        transmit(message, None, |bytes, handles| {
             self.port.send(bytes, handles, until)
         })
     }

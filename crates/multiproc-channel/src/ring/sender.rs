@@ -7,10 +7,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 use multiproc_shm::Block;
+use multiproc_shm::bulk::LENDER_BY_DESCRIPTOR;
 use multiproc_shm::ring::{self, Outgoing, PARKED, Producer, Spin};
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Woken, futex};
 use multiproc_sys::handle::{Interest, OwnedHandle};
+use multiproc_wire::handoff::Lender;
 
 use super::glance::Glance;
 use super::known;
@@ -85,6 +87,15 @@ impl Tx {
         });
         known::enter(id, &ours);
         Tx(ours)
+    }
+}
+
+/// Where a message may be no longer than that, its length is not to be told from what is left of it here.
+const ANY_LENGTH: usize = 1 << 28;
+
+impl Tx {
+    pub(crate) fn lender(&self) -> Option<&'static Lender> {
+        (self.0.limits.max_message > ANY_LENGTH).then_some(&LENDER_BY_DESCRIPTOR)
     }
 }
 

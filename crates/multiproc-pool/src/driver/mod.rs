@@ -24,11 +24,12 @@ use std::time::Duration;
 
 use multiproc_process::function::Function;
 use multiproc_shm::Bells;
+use multiproc_shm::bulk::LENDER;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex;
 use multiproc_sys::process::own_id;
 use multiproc_wire::Handoff;
-use multiproc_wire::handoff::Gone;
+use multiproc_wire::handoff::{Gone, Lender};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -241,6 +242,7 @@ impl Driver {
         let items = items.into_iter();
         let Call { policy, state } = call;
         let mut job = Job::new(number, policy);
+        job.lend(self.lender());
         job.reserve(items.size_hint().0.min(MOST_RESERVED));
         let mut handed_over = Vec::new();
         for item in items {
@@ -274,6 +276,7 @@ impl Driver {
         self.refuse_fork()?;
         let number = self.number_of(function)?;
         let mut job = Job::new(number, policy);
+        job.lend(self.lender());
         let handed_over = job.add(argument)?;
         let (mut core, job) = self.submit(policy, self.workers(), |core| {
             core.submit_to_each(|workers| {
@@ -322,6 +325,11 @@ impl Driver {
         };
         let id = submit(&mut core)?;
         Ok((self.pump(core), id))
+    }
+
+    /// By which arguments are lent to workers. Threads are given a copy: nothing stays mapped for them between tasks.
+    fn lender(&self) -> Option<&'static Lender> {
+        (!self.settings.threads).then_some(&LENDER)
     }
 
     /// A number for what the tasks of a call have in common.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use multiproc_sys::map;
-use multiproc_wire::{Handoff, encode};
+use multiproc_wire::handoff::Lender;
+use multiproc_wire::{Encoder, Handoff};
 use serde::Serialize;
 
 use super::spare::MOST;
@@ -22,6 +23,7 @@ pub(super) struct Arguments {
     /// Whether one is long.
     long: bool,
     handles: BTreeMap<usize, Given>,
+    lender: Option<&'static Lender>,
 }
 
 impl Arguments {
@@ -31,6 +33,11 @@ impl Arguments {
         if items >= MANY {
             map::reserve(&mut self.bytes, items * USUAL);
         }
+    }
+
+    /// See [`Job::lend`](super::Job::lend).
+    pub(super) fn lend(&mut self, lender: Option<&'static Lender>) {
+        self.lender = lender;
     }
 
     /// Forgets all. Whether what is left takes little enough memory to be kept.
@@ -49,7 +56,13 @@ impl Arguments {
     ) -> Result<Option<Handoff>, TaskError> {
         let start = self.bytes.len();
         self.bytes.push(LONG);
-        let handoff = encode(argument, &mut self.bytes).map_err(TaskError::Encode)?;
+        let mut handoff = self.encode(argument, self.lender)?;
+        if handoff.handles().len() > MAX_HANDLES && self.lender.is_some() {
+            // Some of them may be of what is lent. What moves is here again, to be encoded anew.
+            drop(handoff);
+            self.bytes.truncate(start + 1);
+            handoff = self.encode(argument, None)?;
+        }
         let item = self.ends.len();
         let length = self.bytes.len() - start - 1;
         match u8::try_from(length) {
@@ -74,9 +87,20 @@ impl Arguments {
             });
         }
         if count > 0 {
-            self.handles.insert(item, Given::of(&handoff));
+            self.handles.insert(item, Given::of(&mut handoff));
         }
         Ok(Some(handoff))
+    }
+
+    #[inline]
+    fn encode<T: Serialize + ?Sized>(
+        &mut self,
+        argument: &T,
+        lender: Option<&'static Lender>,
+    ) -> Result<Handoff, TaskError> {
+        let mut encoder = Encoder::new(&mut self.bytes).lending(lender);
+        encoder.encode(argument).map_err(TaskError::Encode)?;
+        Ok(encoder.finish())
     }
 
     /// The only one, so many times.
@@ -90,6 +114,7 @@ impl Arguments {
                 .unwrap_or_default(),
             bytes: self.bytes.repeat(times),
             long: self.long,
+            lender: self.lender,
         }
     }
 

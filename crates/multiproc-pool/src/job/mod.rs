@@ -15,7 +15,7 @@ use std::task::Waker;
 
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_wire::Handoff;
-use multiproc_wire::handoff::Known;
+use multiproc_wire::handoff::{Known, Lender, Loan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,17 +38,22 @@ pub(crate) const MAX_BYTES: usize = (1 << 30) - 64;
 /// Handles that came or go with a task.
 pub(crate) type Handles = Vec<Arc<OwnedHandle>>;
 
+/// What is lent to the receiver of an argument or a result.
+pub(crate) type Loans = Vec<Arc<dyn Loan>>;
+
 /// The handles of an argument.
 #[derive(Clone, Default)]
 pub(crate) struct Given {
     pub(crate) handles: Handles,
     /// What those of these indices are known by, which the worker may keep.
     pub(crate) known: Vec<(u32, Known)>,
+    pub(crate) loans: Loans,
 }
 
 impl Given {
-    fn of(handoff: &Handoff) -> Given {
+    fn of(handoff: &mut Handoff) -> Given {
         Given {
+            loans: handoff.take_loans(),
             handles: handoff.handles().to_vec(),
             known: handoff.known().to_vec(),
         }
@@ -130,6 +135,11 @@ impl Job {
             span: None,
             call: 0,
         }
+    }
+
+    /// Long runs of bytes in its items are lent to the workers by that.
+    pub(crate) fn lend(&mut self, lender: Option<&'static Lender>) {
+        self.arguments.lend(lender);
     }
 
     /// Makes room for so many items.

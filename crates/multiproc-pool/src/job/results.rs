@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::ops::Range;
 
+use multiproc_shm::bulk::LENDER_BY_DESCRIPTOR;
 use multiproc_sys::map;
-use multiproc_wire::decode;
+use multiproc_wire::Decoder;
 use serde::de::DeserializeOwned;
 
 use super::Handles;
@@ -154,7 +155,8 @@ impl Results {
             let result = result(bytes, word - 1).ok_or_else(|| {
                 TaskError::ResultLost("the worker has changed it afterwards".to_string())
             })?;
-            decode(result, handles).map_err(TaskError::Decode)
+            let decoder = Decoder::new(result, handles).lending(&LENDER_BY_DESCRIPTOR);
+            decoder.only().map_err(TaskError::Decode)
         })
     }
 }

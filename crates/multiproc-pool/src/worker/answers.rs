@@ -17,7 +17,7 @@ impl Worker {
         kind: u16,
         ticket: [u8; 4],
         result: &[u8],
-        handoffs: Vec<Handoff>,
+        mut handoffs: Vec<Handoff>,
     ) -> Result<(), Failure> {
         if result.len() > MAX_BYTES {
             let why = format!(
@@ -41,6 +41,10 @@ impl Worker {
         }
         if count > 0 {
             tag |= HANDLES;
+            // Before the parent can look. What then does not come to it stays lent.
+            for loan in handoffs.iter_mut().flat_map(Handoff::take_loans) {
+                loan.sent();
+            }
             // There may be no room before the parent has taken what was sent earlier.
             ring_both(&self.bells);
             let frame = Frame {

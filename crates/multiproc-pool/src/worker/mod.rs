@@ -24,11 +24,13 @@ mod work;
 use std::time::Duration;
 
 use multiproc_process::function::Callable;
+use multiproc_shm::bulk::LENDER_BY_DESCRIPTOR;
 use multiproc_shm::ring::{Assembler, Consumer, ItemProducer, Producer, Spin};
 use multiproc_shm::{Bells, Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::limits;
+use multiproc_wire::handoff::Lender;
 use multiproc_wire::{Descriptor, Failure, Link};
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +102,8 @@ struct Worker {
     /// The ticket of the last handles that came.
     last_frame: Option<u32>,
     remembered: Remembered,
+    /// By which long runs of bytes in results are lent to the parent, where that is another process.
+    lender: Option<&'static Lender>,
     /// Kept for the next argument and the next result.
     body: Vec<u8>,
     result: Vec<u8>,
@@ -151,6 +155,7 @@ impl Worker {
             functions: Vec::new(),
             last_frame: None,
             remembered: Remembered::default(),
+            lender: (!thread).then_some(&LENDER_BY_DESCRIPTOR),
             body: Vec::new(),
             result: Vec::new(),
             spin: Spin::new(),

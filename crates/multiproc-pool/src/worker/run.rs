@@ -1,6 +1,7 @@
 //! Several tasks that came in one record: claimed, done and told of one by one, of one call for all.
 
 use multiproc_process::function::{Batch, Callable, Outcome, PanicReport};
+use multiproc_wire::handoff::Lender;
 use multiproc_wire::{Failure, Handoff};
 
 use super::Worker;
@@ -96,6 +97,10 @@ impl<'a> Batch<'a> for Run<'a, '_> {
         self.worker.asked.begin(self.ticket);
         self.in_span = Some(self.worker.span.enter());
         Some(argument)
+    }
+
+    fn lender(&self) -> Option<&'static Lender> {
+        self.worker.lender
     }
 
     fn result(&mut self) -> &mut Vec<u8> {

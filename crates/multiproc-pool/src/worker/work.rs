@@ -1,8 +1,9 @@
 //! A task: its function found, called, and its end told. A task of several items is the same for each.
 
 use multiproc_process::function::{Callable, Outcome, PanicReport};
+use multiproc_shm::bulk::LENDER;
 use multiproc_sys::clock::Deadline;
-use multiproc_wire::handoff::Offers;
+use multiproc_wire::handoff::{Lender, Offers};
 use multiproc_wire::{Decoder, Encoder, Failure, Handoff, encode};
 
 use super::orders::malformed;
@@ -73,7 +74,7 @@ impl Worker {
         self.asked.begin(ticket);
         let (kind, handoff) = {
             let _in_span = self.span.enter();
-            call(callable, argument, offers, &mut self.result)?
+            call(callable, argument, offers, self.lender, &mut self.result)?
         };
         self.asked.end();
         match kind == RETURNED {
@@ -127,7 +128,7 @@ impl Worker {
         self.asked.begin(ticket);
         let handoffs = {
             let _in_span = self.span.enter();
-            call_each(callable, items, &mut result)?
+            call_each(callable, items, self.lender, &mut result)?
         };
         self.asked.end();
         self.answer(RETURNED | CHUNK, ticket, &result, handoffs)?;
@@ -142,11 +143,12 @@ fn call(
     callable: Callable,
     argument: &[u8],
     offers: Offers,
+    lender: Option<&'static Lender>,
     result: &mut Vec<u8>,
 ) -> Result<(u16, Handoff), Failure> {
     let before = result.len();
-    let arguments = Decoder::new(argument, offers);
-    let mut results = Encoder::new(result);
+    let arguments = Decoder::new(argument, offers).lending(&LENDER);
+    let mut results = Encoder::new(result).lending(lender);
     let outcome = callable.call(PanicReport::Quiet, arguments, &mut results);
     let handoff = results.finish();
     match outcome {
@@ -179,6 +181,7 @@ pub(super) fn describe(
 fn call_each(
     callable: Callable,
     items: &[u8],
+    lender: Option<&'static Lender>,
     results: &mut Vec<u8>,
 ) -> Result<Vec<Handoff>, Failure> {
     let (count, rest) = items.split_first_chunk().ok_or_else(malformed)?;
@@ -196,7 +199,7 @@ fn call_each(
         let (_, argument) = argument.split_first().ok_or_else(malformed)?;
         let start = results.len();
         results.extend_from_slice(&[0; CHUNK_HEADER]);
-        let (mut kind, mut handoff) = call(callable, argument, Offers::default(), results)?;
+        let (mut kind, mut handoff) = call(callable, argument, Offers::default(), lender, results)?;
         if handles + handoff.handles().len() > MAX_HANDLES {
             results.truncate(start + CHUNK_HEADER);
             let why =

@@ -276,7 +276,7 @@ impl Received {
             Some(kept) => kept,
             None => {
                 let opened = Segment::open(self.handle, self.id).map_err(E::custom)?;
-                handoff::keep(self.index, &opened);
+                let _kept = handoff::keep(self.index, &opened);
                 opened
             }
         };
@@ -290,7 +290,7 @@ impl Received {
         expected: Contents,
     ) -> Result<Arc<FrozenSegment>, E> {
         let segment = FrozenSegment::open(self.handle, self.id).map_err(E::custom)?;
-        handoff::keep(self.index, &segment);
+        let _kept = handoff::keep(self.index, &segment);
         expected.check_received(segment.contents())?;
         Ok(segment)
     }

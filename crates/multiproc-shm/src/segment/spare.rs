@@ -22,6 +22,8 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Reclaimed};
 
+use crate::bulk;
+
 /// Below, what is saved is less than what asking costs beside the rest.
 pub(super) const SMALLEST: usize = 256 << 10;
 const MOST: usize = 4;
@@ -92,13 +94,15 @@ pub(crate) fn making_room<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> 
 /// Gives all of it back; says whether there was any.
 fn release() -> bool {
     let all = spares().map(|mut spares| std::mem::take(&mut *spares));
-    all.is_some_and(|all| !all.is_empty())
+    // Both are given back.
+    all.is_some_and(|all| !all.is_empty()) | bulk::release()
 }
 
 /// Gives the memory back to the machine that this process keeps of arrays that are gone.
 ///
 /// The memory of an array, or of anything else that is shared, of 256 KiB and more is kept for the next of
-/// the same size, which is made faster: of at most four, and 80 MiB together. It is given back by itself when there
+/// the same size, which is made faster: of at most four, and 80 MiB together. So is memory in which long runs of bytes
+/// were sent, or have come ([`Bytes`](crate::Bytes)): of each at most sixteen, and 256 MiB. It is given back by itself when there
 /// is no memory for something new of this crate. A program that has made its last large array for a while can give
 /// it back before.
 ///

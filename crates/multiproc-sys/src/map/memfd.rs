@@ -140,6 +140,14 @@ pub fn length(memory: &OwnedFd) -> io::Result<usize> {
         .map_err(|_| refuse("the received memory has no sensible length"))
 }
 
+/// The kernel's numbers for the memory, which no other has for as long as somebody has it open or mapped.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn identity(memory: &OwnedFd) -> io::Result<[u64; 2]> {
+    stat(memory).map(|stat| [stat.st_dev, stat.st_ino])
+}
+
 pub(super) fn stat(file: &OwnedFd) -> io::Result<libc::stat> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the descriptor is open and `stat` has room for the answer.

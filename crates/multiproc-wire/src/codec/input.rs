@@ -5,7 +5,9 @@
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
+use super::LENT;
 use super::nesting::{Fault, Nesting, Reason};
+use crate::handoff::{Lender, Lent, loan};
 
 /// How many elements beyond what its bytes could hold a message may have in all. Elements without a byte, such as
 /// `()`, are the only honest ones, and cost no more than a turn of a loop each.
@@ -16,6 +18,7 @@ pub(super) struct Source<'de> {
     pub(super) bytes: &'de [u8],
     /// How many more elements without a byte there may be.
     empty_elements: usize,
+    lender: Option<&'static Lender>,
 }
 
 /// A source, at some depth inside a value.
@@ -36,10 +39,11 @@ struct Elements<'a, 'de> {
 }
 
 impl<'de> Source<'de> {
-    pub(super) fn new(bytes: &'de [u8]) -> Source<'de> {
+    pub(super) fn new(bytes: &'de [u8], lender: Option<&'static Lender>) -> Source<'de> {
         Source {
             bytes,
             empty_elements: EMPTY_ELEMENTS,
+            lender,
         }
     }
 
@@ -57,6 +61,31 @@ impl<'de> Source<'de> {
         let value = T::deserialize(&mut postcard)?;
         self.bytes = postcard.finalize()?;
         Ok(value)
+    }
+
+    /// A run of bytes that begins here: with the message, or lent.
+    #[inline]
+    fn run<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+        let length: usize = self.scalar()?;
+        if length == LENT {
+            let lent = self.lent()?;
+            return loan::visiting(lent, |run| visitor.visit_bytes(run));
+        }
+        let (run, rest) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or(postcard::Error::DeserializeUnexpectedEnd)?;
+        self.bytes = rest;
+        visitor.visit_borrowed_bytes(run)
+    }
+
+    #[cold]
+    fn lent(&mut self) -> Result<Lent, Fault> {
+        let (index, offset, length) = self.scalar::<(u32, u64, u64)>()?;
+        let lender = self.lender.ok_or_else(|| {
+            <Fault as de::Error>::custom("it has bytes in it that its sender keeps")
+        })?;
+        (lender.find)(index, offset, length).map_err(<Fault as de::Error>::custom)
     }
 
     #[cold]
@@ -157,8 +186,16 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
         deserialize_char: char => visit_char,
         deserialize_str: &'de str => visit_borrowed_str,
         deserialize_string: &'de str => visit_borrowed_str,
-        deserialize_bytes: &'de [u8] => visit_borrowed_bytes,
-        deserialize_byte_buf: &'de [u8] => visit_borrowed_bytes,
+    }
+
+    #[inline]
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.source.run(visitor)
+    }
+
+    #[inline]
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.source.run(visitor)
     }
 
     unknown! {

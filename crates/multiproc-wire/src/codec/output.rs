@@ -4,20 +4,36 @@
 
 use serde::{Serialize, Serializer, ser};
 
+use super::LENT;
 use super::nesting::{Fault, Nesting, Reason};
+use crate::handoff::{Lender, loan};
 
 /// The end of a vector, at some depth inside a value.
 pub(super) struct Output<'a> {
     bytes: &'a mut Vec<u8>,
     nesting: Nesting,
+    lender: Option<&'static Lender>,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(bytes: &'a mut Vec<u8>) -> Output<'a> {
+    pub(super) fn new(bytes: &'a mut Vec<u8>, lender: Option<&'static Lender>) -> Output<'a> {
         Output {
             bytes,
             nesting: Nesting::NONE,
+            lender,
         }
+    }
+
+    /// A long run of bytes, by where it lies. False, and nothing encoded, where it is to be encoded as any other.
+    #[cold]
+    fn lend(&mut self, lender: &Lender, run: &[u8]) -> Result<bool, Fault> {
+        let Some(placed) = (lender.lend)(run) else {
+            return Ok(false);
+        };
+        let index = loan::put(&placed).map_err(<Fault as ser::Error>::custom)?;
+        let place = (LENT, index, placed.offset, run.len() as u64);
+        place.serialize(&mut postcard(self.bytes))?;
+        Ok(true)
     }
 
     #[inline]
@@ -48,6 +64,7 @@ impl<'a> Output<'a> {
         value.serialize(Output {
             bytes: self.bytes,
             nesting: self.nesting,
+            lender: self.lender,
         })
     }
 }
@@ -135,7 +152,13 @@ impl<'a> Serializer for Output<'a> {
     }
 
     #[inline]
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Fault> {
+    fn serialize_bytes(mut self, value: &[u8]) -> Result<(), Fault> {
+        if let Some(lender) = self.lender
+            && value.len() >= lender.least
+            && self.lend(lender, value)?
+        {
+            return Ok(());
+        }
         Ok((&mut postcard(self.bytes)).serialize_bytes(value)?)
     }
 

@@ -18,7 +18,7 @@ impl Core {
         };
         let mut had = self.scheduler.lost(seat);
         let (record, since) = (worker.record(), worker.since());
-        let end = worker.end();
+        let mut end = worker.end();
         let mut broken = None;
         let mut lost = Vec::new();
         // Started are those it has claimed; it takes them one by one, so that is the oldest or none.

@@ -14,6 +14,7 @@ use multiproc_sys::signal::ABORT;
 use multiproc_wire::Panic;
 
 use super::body::Body;
+use super::lent::LentOut;
 use super::{Mark, Retired, Worker, claimed};
 use crate::error::TaskError;
 
@@ -87,6 +88,7 @@ impl Worker {
             was_idle: self.retired == Some(Retired::Idle),
             was_ready: self.ready,
             tasks: self.tasks,
+            lent: self.lent,
             lane: self.lane,
             corpse: Corpse {
                 body: self.body,
@@ -110,14 +112,18 @@ pub(in crate::driver) struct End {
     pub(in crate::driver) was_idle: bool,
     pub(in crate::driver) was_ready: bool,
     tasks: Producer<Block>,
+    lent: LentOut,
     lane: Lane,
     pub(in crate::driver) corpse: Corpse,
 }
 
 impl End {
     /// How many of so many tasks from that one on, which were sent together, the worker had started.
-    pub(in crate::driver) fn had_started(&self, mark: Mark, count: usize) -> usize {
+    pub(in crate::driver) fn had_started(&mut self, mark: Mark, count: usize) -> usize {
         if self.tasks.revoke(mark.position) {
+            if mark.lent {
+                self.lent.taken_back(mark.ticket());
+            }
             return 0;
         }
         let claimed = claimed(&self.lane, mark);

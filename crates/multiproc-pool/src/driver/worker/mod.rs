@@ -4,6 +4,7 @@
 //! - [`starting`]: its start
 //! - [`sending`]: what goes into its ring of tasks, and comes back out of it
 //! - [`hearing`]: what it says
+//! - [`lent`]: what it was lent, and may still read
 //! - [`remembered`]: what it has of what it was sent before
 //! - [`timing`]: how long it takes
 //! - [`end`]: its end
@@ -12,6 +13,7 @@
 mod body;
 mod end;
 mod hearing;
+mod lent;
 mod remembered;
 mod seen;
 mod sending;
@@ -33,6 +35,7 @@ pub(super) use end::Corpse;
 pub(crate) use hearing::Heard;
 #[cfg(any(test, fuzzing))]
 pub(crate) use hearing::understand;
+use lent::LentOut;
 use remembered::Remembered;
 use seen::Seen;
 pub(super) use sending::Push;
@@ -49,6 +52,8 @@ pub(crate) struct Mark {
     position: Position,
     /// Whether descriptors were sent with it.
     handles: bool,
+    /// Whether something was lent with it.
+    lent: bool,
 }
 
 impl Mark {
@@ -110,6 +115,7 @@ pub(super) struct Worker {
     states: Vec<u32>,
     forgotten: Vec<u32>,
     remembered: Remembered,
+    lent: LentOut,
     next_ticket: u32,
     /// The span that it was told of last.
     span: Option<Context>,

@@ -191,6 +191,7 @@ mod tests {
                 .zip(identities)
                 .map(|(index, identity)| (index, identity.known()))
                 .collect(),
+            loans: Vec::new(),
         }
     }
 

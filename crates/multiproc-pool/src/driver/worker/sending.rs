@@ -62,7 +62,7 @@ impl Worker {
     pub(in crate::driver) fn push(&mut self, function: u32, payload: &Payload<'_>) -> Push {
         let number = function.to_le_bytes();
         let ticket = self.next_ticket;
-        let mut sent = false;
+        let (mut sent, mut lent) = (false, false);
         let position = if let Some(given) = payload.handles {
             let named = self.remembered.name(given, ticket);
             let handles = Some(&named.sent).filter(|handles| !handles.is_empty());
@@ -71,6 +71,9 @@ impl Worker {
             let position = self.put(&parts, TASK | NAMED, handles, 1);
             if position.is_err() {
                 self.remembered.withdraw(ticket);
+            } else if !given.loans.is_empty() {
+                lent = true;
+                self.lent.sent(ticket, &given.loans);
             }
             position
         } else if payload.ends.is_empty() {
@@ -96,6 +99,7 @@ impl Worker {
                 index: 0,
                 position,
                 handles: sent,
+                lent,
             }),
             Err(stop) => stop,
         }
@@ -111,6 +115,9 @@ impl Worker {
     pub(in crate::driver) fn answered(&mut self, mark: Mark, had_handles: bool) {
         if mark.handles {
             self.remembered.answered(mark.ticket(), had_handles);
+        }
+        if mark.lent {
+            self.lent.answered(mark.ticket());
         }
     }
 
@@ -147,6 +154,7 @@ impl Worker {
                 index: 0,
                 position,
                 handles: false,
+                lent: false,
             }),
             Err(stop) => stop,
         }
@@ -309,6 +317,9 @@ impl Worker {
         if mark.handles {
             self.discard = Some(mark.ticket());
             self.remembered.withdraw(mark.ticket());
+        }
+        if mark.lent {
+            self.lent.taken_back(mark.ticket());
         }
         // The worker passes over what is there of it, and the rest never comes.
         self.partial

@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use multiproc_process::{Process, Stdio};
-use multiproc_shm::Lane;
 use multiproc_shm::ring::Assembler;
+use multiproc_shm::{Lane, bulk};
 use multiproc_sys::clock::Deadline;
 use multiproc_wire::Link;
 use multiproc_wire::handoff::Gone;
 
 use super::Worker;
 use super::body::{Body, Thread};
+use super::lent::LentOut;
 use super::remembered::Remembered;
 use super::seen::Seen;
 use crate::driver::Driver;
@@ -49,6 +50,7 @@ impl Worker {
             move || {
                 // Release: pairs with Acquire in `is_dead`; the worker has ended.
                 reaped.store(true, Ordering::Release);
+                bulk::receiver_ended();
                 if let Some(driver) = driver.upgrade() {
                     driver.attract_attention();
                 }
@@ -84,6 +86,7 @@ impl Worker {
             states: Vec::new(),
             forgotten: Vec::new(),
             remembered: Remembered::new(who),
+            lent: LentOut::default(),
             next_ticket: 0,
             span: None,
             ready_by: Deadline::after(START_LIMIT),
