@@ -11,7 +11,9 @@ use crate::StartMethod;
 use crate::function::LocateError;
 
 /// A child could not be started, or did not give its result.
-#[derive(Debug)]
+///
+/// [`Debug`](fmt::Debug) says the same as [`Display`](fmt::Display): it is what a failed `unwrap` and a `main` that
+/// returns an error show.
 pub struct Error {
     kind: Box<Kind>,
     process: Option<Identity>,
@@ -163,6 +165,12 @@ impl fmt::Display for Error {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

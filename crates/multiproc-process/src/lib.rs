@@ -59,20 +59,26 @@
 //! - A process is started when it is made, once; there is no subclass, no `run`, no group. Its name is given to
 //!   the builder, and is `Process-N` else, without the numbers of its ancestors.
 //! - Methods can be called by any thread, and handles sent to any; a process cannot join itself, having no handle to
-//!   itself. `join` gives what the function returned, and says by an error what went wrong or that time is up.
+//!   itself. `join` gives what the function returned, once, and says by an error what went wrong or that time is up.
 //! - There is no `close`: what a `Process` holds is given back when it is dropped.
 //! - An uncaught panic is exit code 101, as that of a Rust program, and not 1. `exit(n)` is `n`, a signal
 //!   `-n` in [`ExitStatus::exitcode`]. A status is never lost: there is no 255 for that.
 //! - The child ends when its function has returned, and does not wait for threads that this has left; it does
-//!   wait for its own children, and runs exit handlers (but for those of its parent, by `Fork`).
+//!   wait for its own children, and runs exit handlers (none by `Fork`: its parent's would be among them).
 //! - A daemonic child may have children; it is killed, not terminated, at the end of the program, and whether it is
 //!   daemonic is not inherited. A child that is not is waited for with a bound, [`EXIT_WAIT`].
-//! - No child outlives its parent, and `kill` takes the process group along, so that nothing is orphaned.
+//! - No child outlives its parent, and `kill` takes the process group along, so that nothing is orphaned; so a
+//!   [`parent_process`] can be asked whether it lives, and not be joined.
+//! - The sentinel is the process's end, whoever still holds what the child had open.
+//! - An interrupt (`SIGINT`) ends a child that does not handle it, and no exception is thrown in it.
+//! - There is no tracker of resources, since nothing has a name that could be left behind.
 //! - Nothing like `authkey` exists: what connects parent and child has no name that others could find.
 //! - `Spawn` is what is used unless asked otherwise, on each platform; there is no context object. Whoever uses
 //!   [`get_start_method`] does not fix the choice, and a lock is not tied to one method.
 //! - Handles travel in any message between processes, not only at the start.
-//! - The fork server passes any number of descriptors, and its children's statuses are the kernel's.
+//! - The fork server passes any number of descriptors, its children's statuses are the kernel's, and Ctrl-C does not
+//!   reach it, rather than being ignored there and in its children.
+//! - A program whose `main` starts children without a condition needs none: `main` does not run in a child.
 //!
 //! # Features
 //!

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiproc_process::{Builder, Process, StartMethod, active_children};
+use multiproc_process::{Builder, Error, Process, StartMethod, active_children};
 use multiproc_testkit::{Oracle, within};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,6 +34,17 @@ fn moments() -> impl Iterator<Item = Duration> {
     (0..120).map(|n| Duration::from_micros(n * 20))
 }
 
+#[track_caller]
+fn returned_or_killed(result: Result<u8, Error>) {
+    match result {
+        Ok(result) => assert_eq!(result, 5),
+        Err(error) => {
+            let status = error.exit_status().unwrap_or_else(|| panic!("{error}"));
+            assert_eq!(status.signal(), Some(libc::SIGKILL), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_child_that_dies_at_any_step_of_its_start_is_an_error_of_join() {
     let oracle = oracle();
@@ -42,13 +53,7 @@ fn a_child_that_dies_at_any_step_of_its_start_is_an_error_of_join() {
             let child = builder(method).spawn(|n: u8| n, 5).unwrap();
             spin(moment);
             child.kill().unwrap();
-            match within(LIMIT, move || child.join()) {
-                Ok(result) => assert_eq!(result, 5),
-                Err(error) => {
-                    let status = error.exit_status().unwrap_or_else(|| panic!("{error}"));
-                    assert_eq!(status.signal(), Some(libc::SIGKILL), "{error}");
-                }
-            }
+            returned_or_killed(within(LIMIT, move || child.join()));
         }
     }
     assert_eq!(active_children().len(), 0);
@@ -77,13 +82,7 @@ fn a_child_that_dies_at_any_step_of_a_start_that_is_waited_for_is_an_error_of_th
                 }
                 starting.join().unwrap()
             });
-            match started {
-                Ok(result) => assert_eq!(result, 5),
-                Err(error) => {
-                    let status = error.exit_status().unwrap_or_else(|| panic!("{error}"));
-                    assert_eq!(status.signal(), Some(libc::SIGKILL), "{error}");
-                }
-            }
+            returned_or_killed(started);
         }
     }
     assert_eq!(active_children().len(), 0);

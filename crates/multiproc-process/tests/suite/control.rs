@@ -9,24 +9,12 @@ use multiproc_process::{
     AsHandle, Process, Stdio, active_children, cpu_count, current_process, is_child,
     parent_process, wait_any,
 };
-use multiproc_testkit::{Oracle, alive, eventually, process_state, within};
+use multiproc_testkit::{alive, eventually, process_state, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
+use super::{LIMIT, idle, oracle};
+
 /// Far below what the end of a program may wait for its children.
 const SOON: Duration = Duration::from_secs(30);
-
-fn idle(_: ()) {
-    multiproc_testkit::forever()
-}
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
 
 /// The child, and what it prints.
 fn printing<R>(function: fn(()) -> R) -> (Process<R>, BufReader<PipeReader>)

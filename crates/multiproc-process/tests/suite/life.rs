@@ -9,28 +9,11 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use multiproc_process::{Error, Process, StartMethod, Stdio, get_start_method};
-use multiproc_testkit::{Oracle, eventually, within};
+use multiproc_process::{Process, StartMethod, Stdio, get_start_method};
+use multiproc_testkit::{eventually, within};
 use serde::{Deserialize, Serialize};
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn idle(_: ()) {
-    multiproc_testkit::forever()
-}
-
-/// The oracle, once what a process keeps for good (the lifeline, the reaper) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::spawn(|()| (), ()).unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> Result<R, Error> {
-    within(LIMIT, move || child.join())
-}
+use super::{LIMIT, idle, join, oracle};
 
 fn the_result_comes_back() {
     let oracle = oracle();

@@ -37,6 +37,33 @@ macro_rules! cases_of_closed_children {
     };
 }
 
+use std::time::Duration;
+
+use multiproc_process::{Error, Process, Stdio};
+use multiproc_testkit::{Oracle, forever, within};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn idle(_: ()) {
+    forever()
+}
+
+/// The oracle, once what a process keeps for good (the lifeline, the threads and what they wait on) is there.
+fn oracle() -> Oracle {
+    Oracle::after(|| {
+        let child = Process::builder()
+            .stdout(Stdio::captured())
+            .spawn(|()| (), ());
+        let child = child.unwrap();
+        child.on_end(|| ()).unwrap();
+        child.join().unwrap();
+    })
+}
+
+fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> Result<R, Error> {
+    within(LIMIT, move || child.join())
+}
+
 mod awaited;
 mod control;
 mod life;

@@ -3,23 +3,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
-use std::time::Duration;
 
 use multiproc_process::{
     Process, StartMethod, Stdio, active_children, current_process, get_start_method,
 };
-use multiproc_testkit::{Oracle, alive, eventually, forever, within};
+use multiproc_testkit::{alive, eventually, forever, within};
 use multiproc_wire::Descriptor;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn oracle() -> Oracle {
-    Oracle::after(|| Process::spawn(|()| (), ()).unwrap().join().unwrap())
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> R {
-    within(LIMIT, move || child.join()).unwrap()
-}
+use super::{LIMIT, join, oracle};
 
 fn a_child_is_called_process_and_a_number_and_reads_nothing() {
     let oracle = oracle();
@@ -34,7 +25,7 @@ fn a_child_is_called_process_and_a_number_and_reads_nothing() {
     let number = child.name().strip_prefix("Process-").unwrap();
     assert!(number.parse::<u64>().is_ok(), "{number}");
     let name = child.name().to_string();
-    assert_eq!(join(child), (name, String::new()));
+    assert_eq!(join(child).unwrap(), (name, String::new()));
     oracle.finish();
 }
 
@@ -49,7 +40,7 @@ fn a_daemonic_child_may_have_children_which_are_not() {
     );
     let child = child.unwrap();
     assert!(child.handle().is_daemon());
-    assert_eq!(join(child), (false, 7));
+    assert_eq!(join(child).unwrap(), (false, 7));
     oracle.finish();
 }
 
@@ -80,7 +71,7 @@ fn the_end_of_a_program_kills_its_daemons_and_waits_for_others() {
     assert!(parent.is_alive().unwrap(), "it waits for the other");
     tell.write_all(b"\n").unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "waited for");
-    join(parent);
+    join(parent).unwrap();
     drop((lines, tell));
     oracle.finish();
 }
@@ -100,7 +91,7 @@ fn a_child_ends_with_its_function_whatever_its_threads_do_and_runs_exit_handlers
         },
         (),
     );
-    join(child.unwrap());
+    join(child.unwrap()).unwrap();
     let said = std::io::read_to_string(input).unwrap();
     // A forked one has its parent's, which are not its own to run.
     let runs = !matches!(get_start_method(), StartMethod::Fork(_));
@@ -137,7 +128,7 @@ fn more_descriptors_are_passed_than_a_packet_takes() {
     let open = || Descriptor::from(std::fs::File::open("/dev/null").unwrap());
     let files: Vec<Descriptor> = (0..300).map(|_| open()).collect();
     let child = Process::spawn(|files: Vec<Descriptor>| files.len(), files);
-    assert_eq!(join(child.unwrap()), 300);
+    assert_eq!(join(child.unwrap()).unwrap(), 300);
     assert_eq!(active_children().len(), 0);
     oracle.finish();
 }

@@ -2,19 +2,11 @@
 #![allow(clippy::print_stdout, reason = "what children tell")]
 
 use std::io::{BufRead, BufReader};
-use std::time::Duration;
 
-use multiproc_process::{Builder, Error, Process, Resource, Stdio, active_children, cpu_count};
-use multiproc_testkit::{Oracle, alive, eventually, kill, within};
+use multiproc_process::{Builder, Process, Resource, Stdio, active_children, cpu_count};
+use multiproc_testkit::{alive, eventually, kill};
 
-const LIMIT: Duration = Duration::from_secs(60);
-fn oracle() -> Oracle {
-    Oracle::after(|| Process::spawn(|()| (), ()).unwrap().join().unwrap())
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> Result<R, Error> {
-    within(LIMIT, move || child.join())
-}
+use super::{LIMIT, join, oracle};
 
 /// The first CPU that this process may use.
 fn first_cpu() -> usize {

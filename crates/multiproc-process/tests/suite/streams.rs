@@ -10,26 +10,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Command;
 use std::time::Duration;
 
-use multiproc_process::{Error, Process, Resource, Stdio, TAIL};
-use multiproc_testkit::{Oracle, alive, eventually, within};
+use multiproc_process::{Process, Resource, Stdio, TAIL};
+use multiproc_testkit::{alive, eventually, within};
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The oracle, once what a process keeps for good (the lifeline, the threads and what they wait on) is there.
-fn oracle() -> Oracle {
-    Oracle::after(|| {
-        let child = Process::builder()
-            .stdout(Stdio::captured())
-            .spawn(|()| (), ());
-        let child = child.unwrap();
-        child.on_end(|| ()).unwrap();
-        child.join().unwrap();
-    })
-}
-
-fn join<R: serde::de::DeserializeOwned + Send + 'static>(child: Process<R>) -> Result<R, Error> {
-    within(LIMIT, move || child.join())
-}
+use super::{LIMIT, join, oracle};
 
 fn the_last_words_of_a_child_that_dies_are_in_its_error() {
     let oracle = oracle();
