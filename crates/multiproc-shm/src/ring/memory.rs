@@ -68,18 +68,16 @@ impl<M> Memory<M> {
         base: *mut u8,
         capacity: usize,
     ) -> Result<Memory<M>, Corrupt> {
-        let impossible = Corrupt::Capacity {
-            found: capacity as u64,
-        };
-        let base = NonNull::new(base).ok_or(Corrupt::Magic { found: 0 })?;
         if !is_capacity(capacity) {
-            return Err(impossible);
+            return Err(Corrupt::Capacity {
+                found: capacity as u64,
+            });
         }
-        let memory = Memory {
-            base,
-            capacity,
-            _owner: owner,
-        };
+        if base.is_null() {
+            return Err(Corrupt::Magic { found: 0 });
+        }
+        // SAFETY: the caller's obligations, and the capacity is one.
+        let memory = unsafe { Memory::again(owner, base, capacity) };
         let identity = &memory.header().identity;
         // Acquire: pairs with Release in `init`.
         let magic = identity.magic.load(Ordering::Acquire);
@@ -97,10 +95,26 @@ impl<M> Memory<M> {
         Ok(memory)
     }
 
+    /// Of memory that [`new`](Self::new) has looked at.
+    ///
+    /// # Safety
+    /// As of [`new`](Self::new), which has found a ring there, of this capacity.
+    #[inline]
+    pub(super) unsafe fn again(owner: M, base: *mut u8, capacity: usize) -> Memory<M> {
+        Memory {
+            // SAFETY: it begins mapped memory, says the caller.
+            base: unsafe { NonNull::new_unchecked(base) },
+            capacity,
+            _owner: owner,
+        }
+    }
+
+    #[inline]
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
+    #[inline]
     pub(super) fn header(&self) -> &Header {
         // SAFETY: by Invariant 1 the header's bytes are live and aligned; it is made of atomics, for
         // which any bytes are valid and which other processes may change.
@@ -108,6 +122,7 @@ impl<M> Memory<M> {
     }
 
     /// The header word of the record at `position`, a multiple of 8.
+    #[inline]
     pub(super) fn word(&self, position: u64) -> &AtomicU64 {
         debug_assert!(position.is_multiple_of(8));
         #[expect(
@@ -121,6 +136,7 @@ impl<M> Memory<M> {
     }
 
     /// Where `position` lies.
+    #[inline]
     pub(super) fn at(&self, position: u64) -> *mut u8 {
         let offset = self.offset(position);
         // SAFETY: the header lies inside the memory.
@@ -130,6 +146,7 @@ impl<M> Memory<M> {
     }
 
     /// How far into a lap `position` is.
+    #[inline]
     pub(super) fn offset(&self, position: u64) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
@@ -143,6 +160,7 @@ impl<M> Memory<M> {
     ///
     /// # Safety
     /// They fit before the end of the lap, and that part of the ring is the producer's.
+    #[inline]
     pub(super) unsafe fn write(&self, position: u64, bytes: &[u8]) {
         debug_assert!(self.offset(position) + bytes.len() <= self.capacity);
         // SAFETY: the bytes fit into the data as the caller vouches, and are nobody else's; a slice
@@ -154,6 +172,7 @@ impl<M> Memory<M> {
     ///
     /// # Safety
     /// They lie before the end of the lap in a published record, and `destination` has room for them.
+    #[inline]
     pub(super) unsafe fn read(&self, position: u64, destination: *mut u8, len: usize) {
         debug_assert!(self.offset(position) + len <= self.capacity);
         // SAFETY: inside the data, and room at the destination, as the caller vouches; private memory

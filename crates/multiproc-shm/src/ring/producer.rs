@@ -65,21 +65,33 @@ impl<M> Producer<M> {
         Producer::over(unsafe { Memory::new(owner, base, capacity) }?)
     }
 
+    /// As [`new`](Self::new), where that has been before: for producers that take turns and keep nothing in between.
+    ///
+    /// # Errors
+    /// [`Corrupt`] where the positions make no sense.
+    ///
+    /// # Safety
+    /// As of [`new`](Self::new); and an end of a ring of this capacity was once made at this address.
+    #[cfg(not(loom))]
+    #[inline]
+    pub unsafe fn again(owner: M, base: *mut u8, capacity: usize) -> Result<Producer<M>, Corrupt> {
+        // SAFETY: the same obligations.
+        Producer::over(unsafe { Memory::again(owner, base, capacity) })
+    }
+
+    #[inline]
     pub(super) fn over(memory: Memory<M>) -> Result<Producer<M>, Corrupt> {
-        // Acquire: as in `refresh_head`, which an empty ring does not need.
-        let head = memory.header().backward.head.load(Ordering::Acquire);
-        if !is_position(head) {
-            return Err(Corrupt::Head { found: head });
-        }
+        // Relaxed: as in `reload`.
+        let tail = memory.header().forward.tail.load(Ordering::Relaxed);
         let mut producer = Producer {
             memory,
-            tail: head,
-            published: head,
-            head,
+            tail,
+            published: tail,
+            head: 0,
             found_asleep: AWAKE,
             spin: Spin::new(),
         };
-        producer.reload()?;
+        producer.refresh_head(tail)?;
         Ok(producer)
     }
 
@@ -326,6 +338,7 @@ impl<M> Producer<M> {
     }
 
     /// The padding before a record of `len` bytes, and its size.
+    #[inline]
     fn needed(&self, len: usize) -> (u64, u64) {
         let size = record_size(len);
         let to_end = self.memory.capacity() - self.memory.offset(self.tail);
@@ -334,6 +347,7 @@ impl<M> Producer<M> {
     }
 
     /// Whether `size` more bytes are unused. Looks at the consumer's position only if it has to.
+    #[inline]
     fn fits(&mut self, size: u64) -> Result<bool, Corrupt> {
         let capacity = self.memory.capacity() as u64;
         if self.tail - self.head + size <= capacity {
@@ -344,6 +358,7 @@ impl<M> Producer<M> {
     }
 
     /// Reads how far the consumer has come, which is not beyond `tail`.
+    #[inline]
     fn refresh_head(&mut self, tail: u64) -> Result<(), Corrupt> {
         let capacity = self.memory.capacity() as u64;
         // Acquire: the consumer has read what lies before; pairs with Release in `Consumer::release`.
