@@ -160,10 +160,8 @@ impl Port {
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         self.check_length(message)?;
-        if handles.is_empty()
-            && let Some(sent) = self.send_at_once(&message[PREFIX..])
-        {
-            return sent;
+        if handles.is_empty() && self.send_at_once(&message[PREFIX..])? {
+            return Ok(());
         }
         let turn = self.shared.turn(until).ok_or(Stop::NotNow)?;
         self.send_in_turn(turn, message, handles, tag_for(handles), until)
@@ -179,10 +177,8 @@ impl Port {
             let turn = self.turn_shortly()?;
             return self.send_in_turn(turn, &mut stub, &handles, OUTSIDE, None);
         }
-        if handles.is_empty()
-            && let Some(sent) = self.send_at_once(&message[PREFIX..])
-        {
-            return sent;
+        if handles.is_empty() && self.send_at_once(&message[PREFIX..])? {
+            return Ok(());
         }
         let turn = self.turn_shortly()?;
         self.send_in_turn(turn, message, handles, tag_for(handles), None)
@@ -281,14 +277,17 @@ impl Port {
     /// Sends what fits into one record, if there is room for it and nobody else is sending, which is the rule.
     /// Otherwise nothing has happened.
     #[inline]
-    fn send_at_once(&self, message: &[u8]) -> Option<Result<(), Stop>> {
+    fn send_at_once(&self, message: &[u8]) -> Result<bool, Stop> {
+        // Written in the rarest case only: what is passed on in every case is a bit.
+        let mut stopped = None;
         let section = |mut producer: Producer<&Block>| {
             if let Err(stop) = self.look_after_receiver() {
-                return Some(Err(stop));
+                stopped = Some(stop);
+                return false;
             }
             let sent = self.shared.sent().load(Ordering::Relaxed);
             if !self.has_place(sent) || producer.push(&[message], PLAIN).is_err() {
-                return None;
+                return false;
             }
             self.shared
                 .intend(producer.pushed_to(), sent.wrapping_add(1));
@@ -296,18 +295,18 @@ impl Port {
             self.shared
                 .sent()
                 .store(sent.wrapping_add(1), Ordering::Relaxed);
-            Some(Ok(()))
+            true
         };
-        let sent = match self.shared.brief_turn(section)? {
-            Ok(sent) => sent?,
-            Err(corrupt) => Err(corrupt.into()),
-        };
+        let sent = self.shared.brief_turn(section).unwrap_or(Ok(false))?;
+        if !sent {
+            return stopped.map_or(Ok(false), Err);
+        }
         // By the lock's release: whoever waited for the turn, if only to offer.
         self.shared.tell_of_room();
-        if sent.is_ok() && self.shared.receiver_sleeps() {
-            return Some(self.shared.wake_receiver(|| self.ring()));
+        if self.shared.receiver_sleeps() {
+            self.shared.wake_receiver(|| self.ring())?;
         }
-        Some(sent)
+        Ok(true)
     }
 
     /// Makes sure, now and then, that there is a receiver.

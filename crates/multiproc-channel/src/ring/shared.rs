@@ -88,7 +88,11 @@ impl Shared {
             let why = "the received memory is no channel of that capacity";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        Ok(Shared { block, capacity })
+        let shared = Shared { block, capacity };
+        // SAFETY: the ring lies in the block, which the borrow keeps; nothing is done with this end.
+        let looked = unsafe { Producer::new(&shared.block, shared.ring(), capacity) };
+        looked.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(shared)
     }
 
     pub(crate) fn block(&self) -> &Block {
@@ -132,8 +136,9 @@ impl Shared {
     ) -> Option<Result<R, Corrupt>> {
         let with_producer = || {
             // SAFETY: the ring lies in the block, which the borrow keeps; whoever has the lock is the only producer,
-            // and the section is given the end by value, with a lifetime of which it can keep nothing.
-            let producer = unsafe { Producer::new(&self.block, self.ring(), self.capacity) }?;
+            // and the section is given the end by value, with a lifetime of which it can keep nothing. That there is a
+            // ring was seen when the channel was made, or its memory received.
+            let producer = unsafe { Producer::again(&self.block, self.ring(), self.capacity) }?;
             Ok(section(producer))
         };
         // SAFETY: `self` keeps the memory mapped; the sections are those of `sender.rs`, which take no other lock.
@@ -186,8 +191,8 @@ impl Shared {
         _turn: &'a Turn<'_>,
     ) -> Result<Producer<&'a Block>, Corrupt> {
         // SAFETY: the ring lies in the block, which the borrow keeps; whoever has the turn is the only
-        // producer, and the end borrows it.
-        unsafe { Producer::new(&self.block, self.ring(), self.capacity) }
+        // producer, and the end borrows it. That there is a ring was seen as above.
+        unsafe { Producer::again(&self.block, self.ring(), self.capacity) }
     }
 
     /// The consumer's end, going on with what was not released.
