@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use multiproc_shm::Block;
-use multiproc_shm::bulk::LENDER_BY_DESCRIPTOR;
+use multiproc_shm::bulk::{self, LENDER_BY_DESCRIPTOR};
 use multiproc_shm::ring::{self, Outgoing, PARKED, Producer, Spin};
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Woken, futex};
@@ -437,6 +437,7 @@ impl Port {
 
     #[cold]
     fn receiver_is_gone(&self) -> Stop {
+        bulk::receiver_ended();
         Stop::Disconnected(self.shared.end_of_receiver())
     }
 

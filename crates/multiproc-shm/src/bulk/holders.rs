@@ -45,10 +45,16 @@ impl Holders {
     /// A sending whose receiver will not look again.
     pub fn lower(&self) {
         // Release: what was read was read before; pairs with Acquire in `are_none`.
-        let lower = |count: u32| count.checked_sub(1);
-        let _none = self
-            .0
-            .fetch_update(Ordering::Release, Ordering::Relaxed, lower);
+        let mut count = self.0.load(Ordering::Relaxed);
+        while let Some(less) = count.checked_sub(1) {
+            let lowered =
+                self.0
+                    .compare_exchange(count, less, Ordering::Release, Ordering::Relaxed);
+            match lowered {
+                Ok(_) => return,
+                Err(now) => count = now,
+            }
+        }
     }
 
     /// Whether nobody holds it.
