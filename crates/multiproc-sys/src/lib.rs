@@ -18,6 +18,7 @@ pub mod handle;
 
 pub mod map;
 
+pub mod fence;
 pub mod futex;
 pub mod identity;
 pub mod robust;
