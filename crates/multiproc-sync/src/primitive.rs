@@ -49,6 +49,30 @@ pub use real::{
     thread_id,
 };
 
+/// The cheap one of two [`heavy_fence`]s, for the side that passes it all the time. `registered`: this process
+/// [has](register_for_heavy_fences) agreed to take part.
+#[inline]
+pub fn light_fence(registered: bool) {
+    match registered && cfg!(not(loom)) {
+        true => std::sync::atomic::compiler_fence(Ordering::SeqCst),
+        false => fence(Ordering::SeqCst),
+    }
+}
+
+/// The dear one, after which every thread that has [registered](register_for_heavy_fences) has passed a fence where it
+/// was, and this one too. Whether that is so of all of them; it is of this one.
+#[must_use]
+pub fn heavy_fence() -> bool {
+    fence(Ordering::SeqCst);
+    cfg!(loom) || multiproc_sys::fence::heavy()
+}
+
+/// Whether this process is from now on reached by [`heavy_fence`], so that [`light_fence`] need not be one.
+#[must_use]
+pub fn register_for_heavy_fences() -> bool {
+    cfg!(loom) || multiproc_sys::fence::register()
+}
+
 /// A word that nobody holds, as zeroed shared memory has it.
 #[must_use]
 pub fn unheld() -> RobustWord {
