@@ -7,7 +7,8 @@
 //! | 48..52 | what the parent asks of the worker beside the rings |
 //! | 64..92 | which of the six ends and the death word are taken, a word each |
 //! | 128..136 | which tasks of the record that the worker has claimed it has claimed: [`Claims`] |
-//! | 256.. | the ring from parent to worker |
+//! | 256..264 | and which of them it may claim |
+//! | 384.. | the ring from parent to worker |
 //! | then | the ring from worker to parent, at a multiple of 128 |
 //! | then | a smaller ring of short items from worker to parent, at a multiple of 128 |
 //!
@@ -27,7 +28,8 @@ const ASKED: usize = 48;
 const TAKEN: usize = 64;
 /// On a line of its own.
 const CLAIMS: usize = 128;
-const FIRST_RING: usize = 256;
+const LIMIT: usize = 256;
+const FIRST_RING: usize = 384;
 
 /// What a parent and one of its workers share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -140,12 +142,15 @@ impl Lane {
     /// Which tasks are claimed of a record that has several.
     #[must_use]
     #[inline]
-    #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
     pub fn claims(&self) -> Claims<'_> {
-        let word = self.block.as_ptr().wrapping_add(CLAIMS).cast::<AtomicU64>();
+        #[expect(clippy::cast_ptr_alignment, reason = "argued below")]
+        let word = |offset| self.block.as_ptr().wrapping_add(offset).cast::<AtomicU64>();
         // SAFETY: an aligned word at byte 128 of the block, which `create` or `check` found longer; any bytes are
         // an atomic's.
-        Claims::new(unsafe { &*word })
+        let claims = unsafe { &*word(CLAIMS) };
+        // SAFETY: as above, at byte 256.
+        let limit = unsafe { &*word(LIMIT) };
+        Claims::new(claims, limit)
     }
 
     /// Ties the death word to the calling thread, once in the lane's life: the kernel marks the word and
@@ -280,9 +285,10 @@ mod tests {
         assert!(items.look());
         assert_eq!(items.take(&mut buffer, &mut places), Ok(1));
         assert_eq!((&buffer[..], places), (&b"\x02ok"[..], [1, 0, 0, 0]));
-        lane.claims().begin(7, 2);
-        assert_eq!(lane.clone().claims().claim(), Some(0));
-        assert_eq!(lane.claims().take_back(7, 5), 1);
+        let mut claiming = ring::Claiming::new();
+        claiming.begin(&lane.clone().claims(), 7, 2);
+        assert_eq!(claiming.claim(&lane.claims()), Some(0));
+        assert_eq!(lane.claims().take_back(7, 2, 5), 1);
     }
 
     #[test]

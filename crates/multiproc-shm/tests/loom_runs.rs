@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::Arc;
 use loom::thread;
 use multiproc_shm::ring::{
-    Claims, Consumer, ItemConsumer, Local, MIN_CAPACITY, Producer, local, local_items,
+    Claiming, Claims, Consumer, ItemConsumer, Local, MIN_CAPACITY, Producer, local, local_items,
 };
 use multiproc_sync::primitive::{AtomicU64, model::mortal};
 
@@ -18,19 +18,33 @@ fn explore(run: impl Fn() + Sync + Send + 'static) {
     builder.check(run);
 }
 
+/// Those of [`Claims`].
+struct Words([AtomicU64; 2]);
+
+impl Words {
+    fn new() -> Arc<Words> {
+        Arc::new(Words([AtomicU64::new(0), AtomicU64::new(0)]))
+    }
+
+    fn claims(&self) -> Claims<'_> {
+        Claims::new(&self.0[0], &self.0[1])
+    }
+}
+
 /// Claims what records there are, each of two tasks that have the numbers in it, and does them.
-fn work(consumer: &mut Consumer<Local>, word: &AtomicU64, mut each: impl FnMut(u32)) {
-    let claims = Claims::new(word);
+fn work(consumer: &mut Consumer<Local>, words: &Words, mut each: impl FnMut(u32)) {
+    let claims = words.claims();
+    let mut claiming = Claiming::new();
     while let Some(mut record) = consumer.peek().unwrap() {
         let mut first = [0];
         assert!(record.copy_to(&mut first));
         let first = u32::from(first[0]);
-        claims.begin(first, 2);
+        claiming.begin(&claims, first, 2);
         if !record.claim() {
             continue;
         }
         let _nobody_waits = record.advance();
-        while let Some(index) = claims.claim() {
+        while let Some(index) = claiming.claim(&claims) {
             each(first + u32::from(index));
         }
     }
@@ -39,13 +53,13 @@ fn work(consumer: &mut Consumer<Local>, word: &AtomicU64, mut each: impl FnMut(u
 /// Takes back what can be had of the two tasks of a record, at most `most` if it was claimed: how many.
 fn take_back(
     producer: &Producer<Local>,
-    word: &AtomicU64,
+    words: &Words,
     (first, position): (u32, multiproc_shm::ring::Position),
     most: u16,
 ) -> u16 {
     match producer.revoke(position) {
         true => 2,
-        false => Claims::new(word).take_back(first, most),
+        false => words.claims().take_back(first, 2, most),
     }
 }
 
@@ -55,23 +69,23 @@ fn a_task_is_claimed_or_taken_back_never_both() {
     static TAKEN: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
     explore(|| {
         let (mut producer, mut consumer) = local(MIN_CAPACITY).unwrap();
-        let word = Arc::new(AtomicU64::new(0));
+        let words = Words::new();
         let records = [1, 3].map(|first: u8| {
             let position = producer.push(&[&[first]], 0).unwrap();
             (u32::from(first), position)
         });
         let _asleep = producer.publish();
         let taking_back = thread::spawn({
-            let word = Arc::clone(&word);
+            let words = Arc::clone(&words);
             move || {
                 // The younger first, as it is done.
                 let [older, younger] = records;
-                let younger = take_back(&producer, &word, younger, 1);
-                [take_back(&producer, &word, older, 1), younger]
+                let younger = take_back(&producer, &words, younger, 1);
+                [take_back(&producer, &words, older, 1), younger]
             }
         });
         let mut done = Vec::new();
-        work(&mut consumer, &word, |task| done.push(task));
+        work(&mut consumer, &words, |task| done.push(task));
         let taken = taking_back.join().unwrap();
         // What is claimed is so from the front, and what is taken back from the end: none is both, and none neither.
         let expected: Vec<u32> = [(1, taken[0]), (3, taken[1])]
@@ -89,6 +103,33 @@ fn a_task_is_claimed_or_taken_back_never_both() {
 }
 
 #[test]
+fn what_was_taken_back_before_is_not_claimed_while_more_is_asked_for() {
+    static TAKEN: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+    explore(|| {
+        let words = Words::new();
+        let mut claiming = Claiming::new();
+        claiming.begin(&words.claims(), 7, 2);
+        let working = thread::spawn({
+            let words = Arc::clone(&words);
+            move || {
+                let mut done = 0;
+                while let Some(task) = claiming.claim(&words.claims()) {
+                    assert_eq!(task, done);
+                    done += 1;
+                }
+                done
+            }
+        });
+        let last = words.claims().take_back(7, 2, 1);
+        let taken = last + words.claims().take_back(7, 2 - last, 1);
+        let done = working.join().unwrap();
+        assert_eq!(taken + done, 2);
+        TAKEN[usize::from(taken)].fetch_add(1, Ordering::Relaxed);
+    });
+    assert!(TAKEN.iter().all(|count| count.load(Ordering::Relaxed) > 0));
+}
+
+#[test]
 fn of_what_a_dead_worker_had_at_most_one_was_begun_and_not_answered() {
     let died = &*Box::leak(Box::new(std::sync::atomic::AtomicBool::new(true)));
     for steps in 0.. {
@@ -99,25 +140,26 @@ fn of_what_a_dead_worker_had_at_most_one_was_begun_and_not_answered() {
         explore(move || {
             let (mut producer, mut consumer) = local(MIN_CAPACITY).unwrap();
             let (mut answers, mut heard) = local_items(MIN_CAPACITY).unwrap();
-            let word = Arc::new(AtomicU64::new(0));
+            let words = Words::new();
             let position = producer.push(&[&[1]], 0).unwrap();
             let _asleep = producer.publish();
             let working = thread::spawn({
-                let word = Arc::clone(&word);
+                let words = Arc::clone(&words);
                 move || {
                     mortal(steps, || {
-                        work(&mut consumer, &word, |task| {
+                        work(&mut consumer, &words, |task| {
                             assert!(answers.append(&[1, u8::try_from(task).unwrap()]));
                         });
                     })
                 }
             });
-            let early = Claims::new(&word).claimed(1);
+            let early = words.claims().claimed(1);
             let finished = working.join().unwrap().is_some();
             died.fetch_or(!finished, Ordering::Relaxed);
+            // What was begun counts among those that are not taken back in the end.
             let claimed = match producer.revoke(position) {
                 true => 0,
-                false => Claims::new(&word).claimed(1).unwrap(),
+                false => 2 - words.claims().take_back(1, 2, 2),
             };
             let answered = take(&mut heard).len();
             let claimed = usize::from(claimed);

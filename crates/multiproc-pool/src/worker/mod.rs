@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use multiproc_process::function::Callable;
 use multiproc_shm::bulk::LENDER_BY_DESCRIPTOR;
-use multiproc_shm::ring::{Assembler, Consumer, ItemProducer, Producer, Spin};
+use multiproc_shm::ring::{Assembler, Claiming, Consumer, ItemProducer, Producer, Spin};
 use multiproc_shm::{Bells, Block, Lane};
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
@@ -94,6 +94,8 @@ struct Worker {
     bells: Bells,
     link: Link,
     tasks: Consumer<Block>,
+    /// Where it is in a record of several.
+    claiming: Claiming,
     results: Producer<Block>,
     /// For results that are short.
     items: ItemProducer<Block>,
@@ -149,6 +151,7 @@ impl Worker {
             bells,
             link: Link::from(link),
             tasks,
+            claiming: Claiming::new(),
             results,
             items,
             incoming: Assembler::default(),

@@ -96,9 +96,8 @@ impl Worker {
                     let [a, b, c, d, _, _, _, _, count @ ..] = head;
                     let count = u16::try_from(u32::from_le_bytes(count))?;
                     // Before the claim, behind which the parent looks at it.
-                    self.lane
-                        .claims()
-                        .begin(u32::from_le_bytes([a, b, c, d]), count);
+                    let first = u32::from_le_bytes([a, b, c, d]);
+                    self.claiming.begin(&self.lane.claims(), first, count);
                     if !record.claim() {
                         continue;
                     }

@@ -70,7 +70,7 @@ impl<'a> Run<'a, '_> {
         if self.worker.untold >= MOST_UNTOLD {
             self.worker.tell();
         }
-        let index = self.worker.lane.claims().claim()?;
+        let index = self.worker.claiming.claim(&self.worker.lane.claims())?;
         self.ticket = self.first.wrapping_add(u32::from(index)).to_le_bytes();
         let split = self.rest.split_first();
         let split = split.and_then(|(length, rest)| rest.split_at_checked((*length).into()));

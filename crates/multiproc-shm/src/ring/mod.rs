@@ -32,7 +32,7 @@ mod record;
 mod spin;
 
 pub use assembler::{AssembleError, Assembler, DEFAULT_LIMIT};
-pub use claims::Claims;
+pub use claims::{Claiming, Claims};
 pub use consumer::Consumer;
 pub use corrupt::Corrupt;
 pub use items::{ItemConsumer, ItemProducer, LONG};

@@ -311,8 +311,10 @@ impl Worker {
             if mark.count == 1 {
                 return 0;
             }
-            let most = u16::try_from(most.min(count)).unwrap_or(u16::MAX);
-            return usize::from(self.lane.claims().take_back(mark.first, most));
+            let number = |tasks: usize| u16::try_from(tasks).unwrap_or(u16::MAX);
+            let end = mark.index.saturating_add(number(count));
+            let most = number(most.min(count));
+            return usize::from(self.lane.claims().take_back(mark.first, end, most));
         }
         if mark.handles {
             self.discard = Some(mark.ticket());
