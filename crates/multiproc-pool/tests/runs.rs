@@ -2,11 +2,12 @@
 
 mod common;
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use common::{LIMIT, finish, oracle};
 use multiproc_pool::{Pool, TaskError};
-use multiproc_shm::SharedValue;
+use multiproc_shm::{RawArray, SharedValue};
 use multiproc_testkit::{SIGKILL, forever, kill, within};
 
 const MANY: u64 = 60_000;
@@ -148,5 +149,47 @@ fn what_is_not_started_of_many_is_cancelled_and_what_is_done_stays() {
         );
         finish(pool);
     });
+    oracle.finish();
+}
+
+#[test]
+fn each_task_is_begun_once_whatever_is_taken_back_and_whoever_dies() {
+    let oracle = oracle();
+    let pool = Pool::new(3).unwrap();
+    let many = usize::try_from(MANY).unwrap();
+    // Short ones, some that take so long that others run dry meanwhile, and some that kill their worker.
+    let count = |starts: &mut RawArray<u32>, n: usize| {
+        starts.as_atomics()[n].fetch_add(1, Ordering::Relaxed);
+        let long = n.is_multiple_of(997);
+        let until = Instant::now() + Duration::from_micros(if long { 300 } else { 0 });
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        if n % 13_777 == 13_776 {
+            die();
+        }
+        n
+    };
+    let starts = RawArray::<u32>::zeroed(many).unwrap();
+    let results = within(LIMIT, {
+        let starts = starts.clone();
+        move || {
+            let task = pool.map_with_async(&starts, count, 0..many);
+            let results = task.unwrap().get_results().unwrap();
+            finish(pool);
+            results
+        }
+    });
+    for (n, result) in results.into_iter().enumerate() {
+        assert_eq!(starts.get(n), 1, "of {n}");
+        match result {
+            Ok(item) => assert_eq!(item, n),
+            Err(TaskError::WorkerLost { task, .. }) => {
+                assert!(task == n && n % 13_777 == 13_776, "{n}")
+            }
+            Err(error) => panic!("{n}: {error}"),
+        }
+    }
+    drop(starts);
     oracle.finish();
 }

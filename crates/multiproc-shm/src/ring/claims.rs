@@ -83,7 +83,6 @@ fn about(word: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "14 bits")]
 fn number(word: u64) -> u16 {
     (word & NUMBER) as u16
 }
