@@ -19,7 +19,7 @@ use crate::error::{
 };
 use crate::transport::{Got, Inlet, Outlet, Received, Rx, SHORT, Tx};
 
-/// Both ends of a new channel.
+/// Both ends of a new channel, which holds 64 KiB of messages: beyond that, a sender waits for the receiver.
 ///
 /// # Errors
 /// Where there is no memory for it, or too many files are open.
@@ -28,6 +28,7 @@ use crate::transport::{Got, Inlet, Outlet, Received, Rx, SHORT, Tx};
 /// A `multiprocessing.Pipe` has two ends that talk to each other, and two processes that write to one end at a
 /// time spoil it. A channel has one direction and as many senders as you like.
 #[doc(alias = "multiprocessing.Pipe")]
+#[doc(alias = "unbounded")]
 pub fn channel<T>() -> io::Result<(Sender<T>, Receiver<T>)> {
     ChannelBuilder::new().channel()
 }
@@ -56,13 +57,16 @@ pub fn bounded<T>(messages: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
     ChannelBuilder::new().bound(messages).channel()
 }
 
-/// The sending end of a channel. Clones, here and in other processes, send to the same receiver.
+/// The sending end of a channel. Clones, here and in other processes, send to the same receiver, which learns of the end
+/// when all of them are dropped: a program that keeps one for itself waits for itself.
 pub struct Sender<T> {
     tx: Tx,
     messages: PhantomData<fn(T)>,
 }
 
-/// The receiving end of a channel, of which there is one.
+/// The receiving end of a channel, of which there is one; where many are to receive, that is a [`Queue`](crate::Queue).
+///
+/// To iterate over it gives each message in a `Result`, since one that cannot be decoded costs that message only.
 ///
 /// It is a serde value: sent to another process it moves there, and the local one then answers that it has
 /// [moved](crate::ChannelError::is_moved).

@@ -110,7 +110,7 @@ impl<S, R> Duplex<S, R> {
         Ok(())
     }
 
-    /// The half that receives, to iterate over or to wait for.
+    /// The half that receives, to iterate over or to wait for, or for [`recv_async`](Receiver::recv_async).
     #[must_use]
     pub fn receiver(&self) -> &Receiver<R> {
         &self.receiver
@@ -123,7 +123,8 @@ impl<S, R> Duplex<S, R> {
         (sender, self.receiver)
     }
 
-    /// One more handle of the half that sends; `None` where the end has moved.
+    /// One more handle of the half that sends, for another thread or for [`send_async`](Sender::send_async); `None` where
+    /// the end has moved. The other side learns of this side's end when it is dropped, too.
     #[must_use]
     pub fn sender(&self) -> Option<Sender<S>> {
         lock(&self.sender).clone()

@@ -369,7 +369,7 @@ macro_rules! error_with_a_message {
                         write!(f, "the channel's receiver is gone{peer}")
                     }
                     Reason::Disconnected(_) => f.write_str(
-                        "nothing more can be sent: it is closed, or its receiver is gone",
+                        "nothing more can be sent: the channel or queue is closed, or its receiver gone",
                     ),
                     Reason::Failed(error) => error.fmt(f),
                 }
@@ -401,7 +401,7 @@ macro_rules! error_without_a_message {
                         write!(f, "all senders of the channel are gone{peer}")
                     }
                     $Error::Disconnected(_) => {
-                        f.write_str("nothing more will come: it is closed, or all its senders are gone")
+                        f.write_str("nothing more will come: the channel or queue is closed, or all its senders gone")
                     }
                     $Error::Failed(error) => error.fmt(f),
                 }

@@ -29,7 +29,7 @@ pub enum Transport {
     #[default]
     Ring,
     /// An `ipc-channel`: two system calls and a buffer of 200 KiB a message, and a folder in the temporary directory
-    /// for a moment at each start and arrival. Holds what its socket holds, whatever capacity is asked for; cannot be
+    /// for a moment at each start and arrival, which a process that is killed in that moment leaves behind. Holds what its socket holds, whatever capacity is asked for; cannot be
     /// bounded in messages. Needs the feature `ipc`.
     #[cfg(feature = "ipc")]
     Ipc,

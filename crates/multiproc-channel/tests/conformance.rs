@@ -134,7 +134,7 @@ fn a_message_for_nobody_comes_back(over: Transport) {
     let error = sender.send("lost".to_owned()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "nothing more can be sent: it is closed, or its receiver is gone"
+        "nothing more can be sent: the channel or queue is closed, or its receiver gone"
     );
     assert!(matches!(&error, SendError::Disconnected(..)));
     assert_eq!(error.into_inner(), "lost");

@@ -336,10 +336,14 @@ fn a_sender_that_is_killed_leaves_whole_messages_and_then_the_end() {
 fn a_receiver_that_is_killed_is_the_end_for_its_senders() {
     checked(|| {
         let (sender, receiver) = over_ipc::<Vec<u8>>();
-        fn wait(_receiver: Receiver<Vec<u8>>) {
+        fn wait((_receiver, arrived): (Receiver<Vec<u8>>, Sender<()>)) {
+            arrived.send(()).unwrap();
             forever()
         }
-        let child = Process::spawn(wait, receiver).unwrap();
+        // Killed while it takes the receiver in, it would leave the folder that this is done in.
+        let (arrived, has_arrived) = channel().unwrap();
+        let child = Process::spawn(wait, (receiver, arrived)).unwrap();
+        has_arrived.recv().unwrap();
         // Waits for room that nobody will make.
         let sending = std::thread::spawn(move || {
             loop {
