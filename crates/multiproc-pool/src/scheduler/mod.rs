@@ -118,6 +118,8 @@ pub(crate) struct Scheduler<M> {
     workers: Vec<Worker<M>>,
     /// Where to look for a worker first.
     cursor: usize,
+    /// Whether there is a worker that is full.
+    some_full: bool,
     /// How many tasks are for one worker alone, and not sent.
     owned: usize,
 }
@@ -156,6 +158,7 @@ impl<M: Mark> Scheduler<M> {
             turn: 0,
             workers: (0..workers).map(|_| Worker::new()).collect(),
             cursor: 0,
+            some_full: false,
             owned: 0,
         }
     }

@@ -96,9 +96,10 @@ impl<M: Mark> Scheduler<M> {
 
     /// Every worker may have room again.
     pub(crate) fn try_again(&mut self) {
-        self.workers
-            .iter_mut()
-            .for_each(|worker| worker.full = false);
+        if std::mem::take(&mut self.some_full) {
+            let workers = self.workers.iter_mut();
+            workers.for_each(|worker| worker.full = false);
+        }
     }
 
     /// The task that [`next`](Self::next) named cannot be sent at all.
@@ -118,6 +119,7 @@ impl<M: Mark> Scheduler<M> {
     /// [`try_again`](Self::try_again).
     pub(crate) fn full(&mut self, worker: usize) {
         self.workers[worker].full = true;
+        self.some_full = true;
     }
 
     /// A ready worker with room, below the window; one that has nothing where there is one.

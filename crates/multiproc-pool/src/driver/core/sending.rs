@@ -90,6 +90,10 @@ impl Core {
 
     /// Gives workers that have nothing what others have not started.
     pub(super) fn level(&mut self) {
+        let has_some = |seat| self.scheduler.count(seat) >= 2;
+        if !self.restless.iter().any(has_some) {
+            return;
+        }
         let mut passed_over = vec![];
         while let Some((seat, count)) = self.scheduler.victim(|seat| passed_over.contains(&seat)) {
             passed_over.push(seat);
