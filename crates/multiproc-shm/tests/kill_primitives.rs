@@ -6,13 +6,15 @@
 mod killing;
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use killing::{Actor, Board, Campaign, LIMIT};
 use multiproc_shm::{
-    Barrier, BarrierError, Condition, Event, Lock, LockTimeoutError, Mutex, PoisonError, RLock,
-    RwLock, Semaphore,
+    Barrier, BarrierError, Block, Condition, Event, Lock, LockTimeoutError, Mutex, PoisonError,
+    RLock, RwLock, Semaphore,
 };
+use multiproc_sync::{Deadline, Held, OnceWord};
 
 const KILLS: u32 = 1_000;
 const SOON: Duration = Duration::from_micros(100);
@@ -113,11 +115,11 @@ fn events() {
     const RING: u32 = 4;
     let events = [(); RING as usize].map(|()| Event::new().unwrap());
     let event = |number: u32| &events[(number % RING) as usize];
-    fn next(board: &Board) -> &std::sync::atomic::AtomicU32 {
+    fn next(board: &Board) -> &AtomicU32 {
         &board.words[0]
     }
     /// How far a bystander has come.
-    fn passed(board: &Board, bystander: u32) -> &std::sync::atomic::AtomicU32 {
+    fn passed(board: &Board, bystander: u32) -> &AtomicU32 {
         &board.words[bystander as usize]
     }
     let all_at = |board: &Board, number| {
@@ -293,6 +295,64 @@ fn a_reader_writer_lock() {
     };
     Campaign {
         name: "reader-writer lock",
+        kills: KILLS,
+    }
+    .run(turn, |_| (), |_| ());
+}
+
+/// Something to do once, and how far it has come: 0, begun, done.
+#[repr(C)]
+struct Task {
+    once: OnceWord,
+    state: AtomicU32,
+}
+
+const BEGUN: u32 = 1;
+const DONE: u32 = 2;
+
+/// One thing after the other is to be done once. Who died at it is told of, who waited goes on, and nothing is
+/// done again of which somebody was told that it is done.
+#[test]
+fn things_to_do_once() {
+    /// More than there are turns; who comes to the last finds it done.
+    const TASKS: usize = 1 << 18;
+    let block = Block::create(TASKS * size_of::<Task>()).unwrap();
+    #[expect(clippy::cast_ptr_alignment, reason = "a block is aligned to 128 bytes")]
+    let first = block.as_ptr().cast::<Task>();
+    // SAFETY: as long as the tasks, and nobody else's; any bytes are a task, which is all atomics.
+    let tasks = unsafe { std::slice::from_raw_parts(first, TASKS) };
+    /// How many are known to be done.
+    fn known(board: &Board) -> &AtomicU64 {
+        &board.numbers[0]
+    }
+    let turn = |actor: &mut Actor<'_>| {
+        let number = known(actor.board).load(Acquire);
+        let task = &tasks[usize::try_from(number).unwrap().min(TASKS - 1)];
+        let work = |held: Held| {
+            let told = held != Held::Sound;
+            if told {
+                actor.board.tell();
+            }
+            let before = task.state.swap(BEGUN, AcqRel);
+            assert!(
+                before == 0 || told,
+                "who began it died, and nobody was told"
+            );
+            assert!(
+                known(actor.board).load(Acquire) <= number,
+                "it was said to be done"
+            );
+            alone(actor, told);
+            task.state.store(DONE, Release);
+        };
+        // SAFETY: the block outlives the children that the campaign makes.
+        let done = unsafe { task.once.call_once_until(work, Deadline::after(LIMIT)) };
+        assert!(done, "it is not left to anybody");
+        assert_eq!(task.state.load(Acquire), DONE);
+        known(actor.board).fetch_max(number + 1, AcqRel);
+    };
+    Campaign {
+        name: "once",
         kills: KILLS,
     }
     .run(turn, |_| (), |_| ());
