@@ -253,7 +253,7 @@ fn item_ring(capacity: usize) -> usize {
 
 /// How many bytes of short items there can be in a lane whose rings hold so many.
 fn item_capacity(capacity: usize) -> usize {
-    (capacity / 16).max(ring::MIN_CAPACITY)
+    (capacity / 8).max(ring::MIN_CAPACITY)
 }
 
 /// The size of a lane's block.

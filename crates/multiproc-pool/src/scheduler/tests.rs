@@ -127,7 +127,7 @@ fn the_window_shrinks_to_some_milliseconds_of_work() {
         send(&mut scheduler);
         while scheduler.finished(0).is_some() {}
     }
-    assert_eq!(send(&mut scheduler).len(), 1024);
+    assert_eq!(send(&mut scheduler).len(), 4096);
     assert!(!scheduler.pace(job, Duration::from_nanos(500)));
     assert!(!scheduler.is_over(0));
     assert!(
@@ -140,7 +140,7 @@ fn the_window_shrinks_to_some_milliseconds_of_work() {
         scheduler.took_back(0, 1);
         taken_back += 1;
     }
-    assert_eq!((scheduler.count(0), taken_back), (5, 1019));
+    assert_eq!((scheduler.count(0), taken_back), (5, 4091));
     assert!(scheduler.pace(job, Duration::from_secs(1)));
     assert!(!scheduler.pace(job, Duration::from_secs(1)));
 }
