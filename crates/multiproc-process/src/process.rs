@@ -342,10 +342,13 @@ impl<R> Process<R> {
             .map_err(|error| self.error(Kind::Wait(error)))?;
         let status = status.ok_or_else(|| self.error(Kind::TimedOut))?;
         self.streams.settle();
-        let heard = self.listen(Deadline::now());
-        heard.map_err(|kind| self.error(kind))?;
-        let heard = std::mem::replace(&mut *self.heard(), Heard::Taken);
-        match heard {
+        let mut heard = self.heard();
+        if matches!(*heard, Heard::Nothing) {
+            *heard = receive(&self.link, true);
+        }
+        let said = std::mem::replace(&mut *heard, Heard::Taken);
+        drop(heard);
+        match said {
             Heard::Report(Said::Result(bytes, handles)) => {
                 decode(&bytes, handles).map_err(|error| self.error(Kind::Decode(error)))
             }

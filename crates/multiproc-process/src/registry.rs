@@ -178,14 +178,17 @@ impl Child {
 
     /// Waits for the child's end; `None` at the deadline.
     pub(crate) fn wait(self: &Arc<Child>, deadline: Deadline) -> io::Result<Option<ExitStatus>> {
-        loop {
+        // Asked for its status before it has ended, it would be asked twice.
+        let known = self.state().status;
+        if known.is_some() {
+            return Ok(known);
+        }
+        while self.waiter.wait(deadline)? {
             if let Some(status) = self.try_status()? {
                 return Ok(Some(status));
             }
-            if !self.waiter.wait(deadline)? {
-                return Ok(None);
-            }
         }
+        Ok(None)
     }
 
     /// Has `run` called, on some thread, when the child has ended and is reaped; at once if it has.
