@@ -1,34 +1,40 @@
 //! One thread that sleeps for all futures of this process.
 //!
-//! It starts with the first future that has to wait, and lives as long as the process. A future that waits has an
+//! It starts with the first future that has to wait, and lives as long as the process; one that was forked starts its own. A future that waits has an
 //! entry: its handle, which is the entry's own, and its waker. An event takes the entry out, and so does the drop
 //! of the future; whoever takes it out closes the handle, and nobody else does.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
 
 use multiproc_sys::handle::{AsHandle, Interest, OwnedHandle};
 use multiproc_sys::wait::WaitSet;
 
+#[derive(Debug)]
 struct Reactor {
+    process: u32,
     set: WaitSet,
     entries: Mutex<Entries>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Entries {
     next: u64,
     waiting: HashMap<u64, (OwnedHandle, Waker)>,
 }
 
-static REACTOR: OnceLock<Reactor> = OnceLock::new();
+/// The process's, or that of the process it was forked from.
+static REACTOR: Mutex<Option<Arc<Reactor>>> = Mutex::new(None);
 
 /// An entry, until dropped.
 #[derive(Debug)]
-pub(crate) struct Entry(u64);
+pub(crate) struct Entry {
+    reactor: Arc<Reactor>,
+    key: u64,
+}
 
 /// Has `waker` woken once what `interest` says is so of `handle`, or its other side is gone.
 pub(crate) fn enter(handle: OwnedHandle, interest: Interest, waker: &Waker) -> io::Result<Entry> {
@@ -38,24 +44,26 @@ pub(crate) fn enter(handle: OwnedHandle, interest: Interest, waker: &Waker) -> i
     entries.next += 1;
     reactor.set.add_for(handle.as_handle(), interest, key)?;
     entries.waiting.insert(key, (handle, waker.clone()));
-    Ok(Entry(key))
+    drop(entries);
+    Ok(Entry { reactor, key })
 }
 
-fn reactor() -> io::Result<&'static Reactor> {
-    static STARTING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(reactor) = REACTOR.get() {
-        return Ok(reactor);
+fn reactor() -> io::Result<Arc<Reactor>> {
+    let mut current = REACTOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = std::process::id();
+    if let Some(reactor) = current.as_ref().filter(|it| it.process == process) {
+        return Ok(Arc::clone(reactor));
     }
-    let set = WaitSet::new()?;
-    let reactor = Reactor {
-        set,
+    let reactor = Arc::new(Reactor {
+        process,
+        set: WaitSet::new()?,
         entries: Mutex::default(),
-    };
-    let reactor = REACTOR.get_or_init(|| reactor);
+    });
+    let its_thread = Arc::clone(&reactor);
     thread::Builder::new()
         .name("multiproc-channel".into())
-        .spawn(|| reactor.run())?;
+        .spawn(move || its_thread.run())?;
+    *current = Some(Arc::clone(&reactor));
     Ok(reactor)
 }
 
@@ -83,6 +91,9 @@ impl Reactor {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let _waker = REACTOR.get().and_then(|reactor| reactor.take(self.0));
+        // A copy in a process that was forked has nothing to take out: the set is the parent's, too.
+        if self.reactor.process == std::process::id() {
+            let _waker: Option<Waker> = self.reactor.take(self.key);
+        }
     }
 }

@@ -61,11 +61,15 @@ static CHANGES: AtomicU32 = AtomicU32::new(0);
 pub(crate) fn enter(on: Arc<dyn Watched>, seen: u32, waker: &Waker) -> io::Result<Entry> {
     let waker = waker.clone();
     let mut entries = entries();
+    let runs = entries.runs_in == Some(std::process::id());
+    if !runs {
+        // Those of the process that this one was forked from, who end there.
+        entries.asleep.clear();
+    }
     let key = entries.next;
     entries.next += 1;
     entries.asleep.insert(key, Asleep { on, seen, waker });
     let entry = Entry(key);
-    let runs = entries.runs_in == Some(std::process::id());
     if !runs {
         let started = thread::Builder::new()
             .name("multiproc-words".into())
@@ -144,7 +148,10 @@ impl Asleep {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let found = entries().asleep.remove(&self.0);
+        let mut entries = entries();
+        let here = entries.runs_in == Some(std::process::id());
+        let found = entries.asleep.remove(&self.0).filter(|_| here);
+        drop(entries);
         if let Some(asleep) = found {
             let _waker: Waker = asleep.end();
             // So that the thread lets go of the memory.
