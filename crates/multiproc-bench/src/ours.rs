@@ -278,8 +278,8 @@ pub fn shared_array() -> Result<Run, String> {
     let pool = Pool::new(1).map_err(say)?;
     let data = SharedArray::<u8>::zeroed(BULK).map_err(say)?;
     Ok(Box::new(move |times| {
-        let send = || pool.map(|data: SharedArray<u8>| data.len(), [&data]);
-        let (took, all_well) = timed(|| (0..times).all(|_| send().is_ok_and(|n| n == [BULK])));
+        let send = || pool.apply(|data: SharedArray<u8>| data.len(), data.clone());
+        let (took, all_well) = timed(|| (0..times).all(|_| send().is_ok_and(|n| n == BULK)));
         check(all_well, "the payload")?;
         Ok(took)
     }))

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use multiproc_wire::handoff::{self, Lent};
 use serde::de::{Error, SeqAccess, Visitor};
@@ -28,22 +29,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(bytes.into_vec(), [1, 2, 3]);
 /// ```
 ///
-/// Nobody changes what they show: the sender writes to that memory again when it has been given back.
+/// Clones are of the same bytes. Nobody changes what they show: the sender writes to that memory again when it has been given back.
 #[derive(Clone)]
 pub struct Bytes(Form);
 
 #[derive(Clone)]
 enum Form {
-    Own(Vec<u8>),
+    Own(Arc<Vec<u8>>),
     Lent(Lent),
 }
 
 impl Bytes {
-    /// The bytes as a vector of one's own: the one they were made of, or a copy of what was lent.
+    /// The bytes as a vector of one's own: the one they were made of, if there are no clones, or else a copy.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         match self.0 {
-            Form::Own(bytes) => bytes,
+            Form::Own(bytes) => Arc::unwrap_or_clone(bytes),
             Form::Lent(run) => (*run).as_ref().to_vec(),
         }
     }
@@ -63,7 +64,7 @@ impl Default for Bytes {
 
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Bytes {
-        Bytes(Form::Own(bytes))
+        Bytes(Form::Own(Arc::new(bytes)))
     }
 }
 

@@ -202,9 +202,11 @@ impl Core {
             }
         }
         if driver.has_lost_something() {
-            for seat in &mut self.seats {
-                if let Seat::Taken(worker) = seat {
+            for (seat, place) in self.seats.iter_mut().enumerate() {
+                if let Seat::Taken(worker) = place {
                     worker.forget_gone();
+                    // It is told where it is settled down.
+                    self.restless.insert(seat);
                 }
             }
         }

@@ -301,6 +301,7 @@ impl Worker {
     /// Whether nothing is to be told to it, and nothing is expected of it but answers.
     pub(in crate::driver) fn is_at_rest(&self) -> bool {
         let told = self.discard.is_none() && self.forgotten.is_empty() && self.partial.is_none();
+        let told = told && self.remembered.to_forget.is_empty();
         self.ready && told && !self.is_leaving()
     }
 
