@@ -137,7 +137,7 @@ fn workers(pool: &Pool, count: usize) -> Vec<u32> {
 }
 
 #[test]
-fn short_tasks_are_woken_for_by_the_hundred() {
+fn short_tasks_are_woken_for_by_the_thousand() {
     const MANY: u64 = 200_000;
     let oracle = oracle();
     let pool = Pool::new(2).unwrap();
@@ -147,10 +147,8 @@ fn short_tasks_are_woken_for_by_the_hundred() {
     pool.map(|n: u64| n, 0..MANY).unwrap();
     let thousands = MANY / 1_000;
     let woken = all() - before;
-    assert!(
-        woken <= 100 * thousands,
-        "{woken} wake-ups for {MANY} tasks"
-    );
+    // Some ninety in all where nothing else runs.
+    assert!(woken <= 10 * thousands, "{woken} wake-ups for {MANY} tasks");
     drop(pool);
     oracle.finish();
 }
