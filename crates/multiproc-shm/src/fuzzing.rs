@@ -2,19 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::ptr;
 use std::sync::Arc;
 
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
-use multiproc_wire::{decode, encode};
+use multiproc_wire::{Decoder, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ring::{self, Assembler, Consumer, Producer};
 use crate::{
-    Barrier, Bells, Condition, Event, Lane, Lock, Mutex, Once, RLock, RwLock, Semaphore,
-    SharedArray,
+    Barrier, Bells, Bytes, Condition, Event, Lane, Lock, Mutex, Once, RLock, RwLock, Semaphore,
+    SharedArray, bulk, release_spare_memory,
 };
 
 const CAPACITY: usize = 256;
@@ -107,7 +108,7 @@ pub fn ring(bytes: &[u8]) {
 /// Decodes one type of handle.
 type Take = fn(&[u8], Arc<OwnedHandle>) -> bool;
 
-const TAKES: [Take; 13] = [
+const TAKES: [Take; 14] = [
     take::<SharedArray<u32>>,
     take::<SharedArray<[u64; 3]>>,
     take::<Mutex<u64>>,
@@ -121,10 +122,19 @@ const TAKES: [Take; 13] = [
     take::<Once>,
     take::<Bells>,
     take::<Lane>,
+    take_lent,
 ];
 
 fn take<T: DeserializeOwned>(message: &[u8], memory: Arc<OwnedHandle>) -> bool {
     decode::<T>(message, vec![memory]).is_ok()
+}
+
+/// Bytes that are lent, in memory that is mapped anew, and read to their end.
+fn take_lent(message: &[u8], memory: Arc<OwnedHandle>) -> bool {
+    release_spare_memory();
+    let decoder = Decoder::new(message, vec![memory]).lending(&bulk::LENDER);
+    let found = decoder.only::<Bytes>();
+    found.is_ok_and(|bytes| bytes.is_lent() && black_box(bytes.iter().max()) != Some(&0))
 }
 
 /// Good handles and their memory, for [`segment`].
@@ -148,7 +158,22 @@ pub fn segment_seeds() -> Vec<Vec<u8>> {
         seed(10, &Once::new().expect(MADE)),
         seed(11, &Bells::create(2).expect(MADE)),
         seed(12, &Lane::create(CAPACITY).expect(MADE)),
+        lent_seed(13),
     ]
+}
+
+/// As [`seed`], of a hundred bytes in a piece that is shorter than any that is made.
+fn lent_seed(which: u8) -> Vec<u8> {
+    const SIZE: u16 = 512;
+    let mut message = vec![];
+    let place = (usize::MAX, 0_u32, 64_u64, 100_u64);
+    let plain = encode(&place, &mut message).expect("it can be encoded");
+    assert!(plain.is_empty());
+    let mut image = bulk::header(SIZE.into());
+    image.resize(SIZE.into(), 7);
+    let length = u16::try_from(message.len()).expect("it is short");
+    let lengths = [length, SIZE].map(u16::to_le_bytes).concat();
+    [&[which][..], &lengths, &message, &image].concat()
 }
 
 /// Which type, how long the message is, how long the memory is, the message, the memory.

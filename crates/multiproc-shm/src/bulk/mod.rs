@@ -65,5 +65,14 @@ const LEFT: usize = 36;
 /// Where runs begin.
 const HEADER: usize = 64;
 
+/// The header of a piece of that size, with one holder.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn header(size: u64) -> Vec<u8> {
+    let mut header = bytemuck::cast_slice(&[MAGIC, size, 1, 2]).to_vec();
+    header.extend_from_slice(&1_u64.to_le_bytes());
+    header.resize(HEADER, 0);
+    header
+}
+
 #[cfg(test)]
 mod tests;
