@@ -12,7 +12,7 @@ use loom::thread;
 use multiproc_sync::primitive::model::mortal;
 use multiproc_sync::{BarrierError, BarrierWord, Deadline};
 
-use modelled::{at_every_step, explore, go, join};
+use modelled::{at_every_step, explore, go, join, victim};
 
 /// A barrier, and a number that one adds to before it and another reads after it.
 struct Shared {
@@ -82,7 +82,7 @@ fn three_pass_with_numbers_of_their_own() {
 
 #[test]
 fn an_abort_wakes_who_waits() {
-    explore(2, || {
+    explore(3, || {
         let shared = Shared::new();
         let other = go(&shared, |shared| {
             assert_eq!(shared.wait(2), Err(BarrierError::Broken));
@@ -142,4 +142,26 @@ fn one_of_three_dies(steps: u32) -> bool {
 #[test]
 fn a_death_at_every_step_of_a_wait_with_two_others() {
     at_every_step(0, one_of_three_dies);
+}
+
+/// Dies at each step of an abort. Who waits is woken by it, or by the next.
+fn one_who_aborts_dies(steps: u32) -> bool {
+    let shared = Shared::new();
+    let (tell, told) = channel();
+    let other = go(&shared, |shared| {
+        assert_eq!(shared.wait(2), Err(BarrierError::Broken));
+    });
+    let mortal = victim(&shared, steps, &tell, |shared| shared.barrier.abort());
+    join([mortal]);
+    let came_through = told.recv().unwrap();
+    if !came_through && !shared.barrier.is_broken() {
+        shared.barrier.abort();
+    }
+    join([other]);
+    came_through
+}
+
+#[test]
+fn a_death_at_every_step_of_an_abort() {
+    at_every_step(1, one_who_aborts_dies);
 }

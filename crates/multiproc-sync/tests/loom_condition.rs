@@ -81,7 +81,7 @@ impl Shared {
 
 #[test]
 fn who_waits_is_notified() {
-    explore(2, || {
+    explore(3, || {
         let shared = Shared::new();
         let other = go(&shared, Shared::wait);
         shared.announce(1);
@@ -91,7 +91,7 @@ fn who_waits_is_notified() {
 
 #[test]
 fn all_who_wait_are_notified() {
-    explore(1, || {
+    explore(2, || {
         let shared = Shared::new();
         let others = [go(&shared, Shared::wait), go(&shared, Shared::wait)];
         shared.announce(u32::MAX);
@@ -101,7 +101,7 @@ fn all_who_wait_are_notified() {
 
 #[test]
 fn a_notice_for_one_passes_by_who_is_late() {
-    explore(1, || {
+    explore(2, || {
         let shared = Shared::new();
         let hasty = go(&shared, |shared| {
             let _: Held = shared.lock();
@@ -158,4 +158,46 @@ fn a_notifier_dies(steps: u32) -> bool {
 #[test]
 fn a_death_at_every_step_of_a_notice() {
     at_every_step(1, a_notifier_dies);
+}
+
+/// The notifier dies beside the only one that waits: at more instants than two can be followed to.
+fn the_notifier_of_one_dies(steps: u32) -> bool {
+    let shared = Shared::new();
+    let (tell, told) = channel();
+    let notifier = victim(&shared, steps, &tell, |shared| shared.announce(1));
+    let other = go(&shared, Shared::wait);
+    join([notifier]);
+    let came_through = told.recv().unwrap();
+    if !came_through {
+        shared.announce(1);
+    }
+    join([other]);
+    came_through
+}
+
+#[test]
+fn a_death_at_every_step_of_a_notice_for_one() {
+    at_every_step(2, the_notifier_of_one_dies);
+}
+
+/// The only one that waits dies, beside its notifier: the lock passes on, and nothing is left of the dead.
+fn the_only_waiter_dies(steps: u32) -> bool {
+    let shared = Shared::new();
+    let (tell, told) = channel();
+    let mortal = victim(&shared, steps, &tell, Shared::wait);
+    shared.announce(1);
+    join([mortal]);
+    assert_eq!(
+        shared.condition.notify(u32::MAX),
+        0,
+        "nobody waits any more"
+    );
+    let _: Held = shared.lock();
+    shared.unlock();
+    told.recv().unwrap()
+}
+
+#[test]
+fn a_death_at_every_step_of_a_wait_alone() {
+    at_every_step(2, the_only_waiter_dies);
 }
