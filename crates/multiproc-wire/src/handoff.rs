@@ -64,6 +64,14 @@ impl Handoff {
         filled.map_or_else(Vec::new, |filled| std::mem::take(&mut filled.loans))
     }
 
+    /// Whether something is given up here once it is sent, so that [`sent`](Self::sent) is to be called.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|filled| !filled.on_sent.is_empty())
+    }
+
     /// Whether nothing is handed over.
     #[must_use]
     #[inline]

@@ -89,7 +89,8 @@ impl Arguments {
         if count > 0 {
             self.handles.insert(item, Given::of(&mut handoff));
         }
-        Ok(Some(handoff))
+        // What moves nothing is to be told nothing.
+        Ok(handoff.moves().then_some(handoff))
     }
 
     #[inline]
