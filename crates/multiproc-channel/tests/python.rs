@@ -157,6 +157,8 @@ fn a_pipe_keeps_the_bounds_of_messages_of_any_length() {
         drop(here);
         child.join().unwrap();
     });
+    // Of long messages the memory is kept for the next.
+    multiproc_shm::release_spare_memory();
     oracle.finish();
 }
 
