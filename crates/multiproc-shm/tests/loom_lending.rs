@@ -104,6 +104,29 @@ fn two_never_have_the_same_piece() {
     });
 }
 
+/// As a segment of one element has it: a slot for each piece, which two want at once.
+#[test]
+fn nobody_is_refused_for_want_of_a_slot_where_each_piece_has_one() {
+    explore(3, || {
+        let shared = Shared::lent();
+        let turn = |shared: &Shared, process| {
+            let lending = Lending {
+                slots: &shared.slots[..1],
+                ..shared.of(process)
+            };
+            match lending.take(FIRST, 1, 0) {
+                Ok(_taken) => shared.change(),
+                Err(error) => assert_eq!(error, PieceError::InUse),
+            }
+        };
+        let other = go(&shared, move |shared| turn(&shared, 1));
+        turn(&shared, 2);
+        join([other]);
+        assert!(shared.of(0).end(Deadline::NEVER));
+        assert_eq!(shared.read()[0], shared.read()[1]);
+    });
+}
+
 #[test]
 fn the_lender_has_it_back_when_nobody_uses_it() {
     explore(3, || {

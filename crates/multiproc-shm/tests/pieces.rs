@@ -142,7 +142,7 @@ fn as_many_pieces_are_in_use_at_a_time_as_the_documents_say() {
     let pieces = loan.pieces();
     let taken: Vec<_> = (0..256).map(|at| pieces.take(at).unwrap()).collect();
     assert_eq!(pieces.take(256).unwrap_err(), PieceError::TooMany);
-    assert_eq!(pieces.take(0).unwrap_err(), PieceError::TooMany);
+    assert_eq!(pieces.take(0).unwrap_err(), PieceError::InUse);
     drop(taken);
     drop(pieces.take(256).unwrap());
     assert!(loan.finish().is_ok());

@@ -77,7 +77,7 @@ pub enum PieceError {
     Ended,
     /// The piece is in use, here or in another process, or two tried to take it at once.
     InUse,
-    /// As many pieces of the array are in use as can be: 256, or as many as it has elements.
+    /// As many pieces of the array are in use as can be: 256.
     TooMany,
 }
 
@@ -153,7 +153,7 @@ impl<'a> Lending<'a> {
     /// # Panics
     /// If the thread holds 1,024 locks shared by processes.
     pub fn take(self, lending: u64, chunk: u64, index: u64) -> Result<PieceUse<'a>, PieceError> {
-        let (number, slot) = self.take_slot()?;
+        let (number, slot) = self.take_slot(index)?;
         // From here on dropping it gives the slot back.
         let taken = PieceUse {
             words: self.words,
@@ -184,29 +184,59 @@ impl<'a> Lending<'a> {
         Ok(taken)
     }
 
-    /// A slot that nobody uses, its lock taken.
-    fn take_slot(self) -> Result<(u32, &'a Slot), PieceError> {
+    /// A slot that nobody uses, its lock taken, for that piece.
+    fn take_slot(self, index: u64) -> Result<(u32, &'a Slot), PieceError> {
         let hint = self.hint.load(Relaxed);
-        for at in iter::once(hint).chain(0..self.slots.len()) {
-            let Some(slot) = self.slots.get(at) else {
-                continue;
-            };
-            // SAFETY: the memory stays mapped while the words are borrowed, and if the use is leaked,
-            // `Segment`'s drop does not unmap it.
-            if unsafe { slot.lock.try_lock() }.is_none() {
-                continue;
-            }
-            if slot.piece.load(Relaxed) == 0 || self.recover(slot, Deadline::now()) {
-                if at != hint {
-                    self.hint.store(at, Relaxed);
-                }
-                let number = u32::try_from(at).expect("a few hundred slots");
-                return Ok((number, slot));
-            }
-            // SAFETY: nothing was accessed.
-            unsafe { slot.lock.unlock() };
+        let taken = iter::once(hint)
+            .chain(0..self.slots.len())
+            .find_map(|at| self.try_slot(at));
+        if let Some(taken) = taken {
+            return Ok(taken);
         }
-        Err(PieceError::TooMany)
+        // Pieces are no more than slots, up to 256: then all slots are held only if this piece is in use, or if somebody
+        // is between two steps, for whom it is waited.
+        let mut between = None;
+        for (at, slot) in self.slots.iter().enumerate() {
+            // Relaxed: nothing is read of what is seen here.
+            match slot.piece.load(Relaxed) {
+                0 => between = Some(at),
+                piece if piece == index + 1 => return Err(PieceError::InUse),
+                _ => {}
+            }
+        }
+        let taken = between.and_then(|at| self.wait_for_slot(at));
+        taken.ok_or(PieceError::TooMany)
+    }
+
+    /// That slot, if nobody uses it, its lock taken.
+    fn try_slot(self, at: usize) -> Option<(u32, &'a Slot)> {
+        let slot = self.slots.get(at)?;
+        // SAFETY: the memory stays mapped while the words are borrowed, and if the use is leaked,
+        // `Segment`'s drop does not unmap it.
+        let _taken = unsafe { slot.lock.try_lock() }?;
+        self.use_slot(at, slot)
+    }
+
+    /// That slot, which is being taken or given back by another, if nobody uses it then.
+    #[cold]
+    fn wait_for_slot(self, at: usize) -> Option<(u32, &'a Slot)> {
+        let slot = &self.slots[at];
+        // SAFETY: as in `try_slot`.
+        let _taken = unsafe { slot.lock.lock(Deadline::after(DYING)) }.ok()?;
+        self.use_slot(at, slot)
+    }
+
+    /// A slot whose lock was taken, unless it has a user that is not over.
+    fn use_slot(self, at: usize, slot: &'a Slot) -> Option<(u32, &'a Slot)> {
+        if slot.piece.load(Relaxed) == 0 || self.recover(slot, Deadline::now()) {
+            if at != self.hint.load(Relaxed) {
+                self.hint.store(at, Relaxed);
+            }
+            return Some((u32::try_from(at).expect("a few hundred slots"), slot));
+        }
+        // SAFETY: nothing was accessed.
+        unsafe { slot.lock.unlock() };
+        None
     }
 
     /// Whether the slot's user was dead; the slot is then recovered.
