@@ -71,9 +71,9 @@ const FULL: Effort = Effort {
     job: Duration::from_secs(20),
 };
 const QUICK: Effort = Effort {
-    go: Duration::from_millis(20),
-    rounds: 5,
-    job: Duration::from_secs(1),
+    go: Duration::from_millis(30),
+    rounds: 9,
+    job: Duration::from_secs(2),
 };
 
 fn options() -> Result<Options, lexopt::Error> {

@@ -259,6 +259,17 @@ impl Ports {
     }
 }
 
+/// A child that does not notice when nobody speaks to it any more: it is ended with its contender.
+struct Ended(Process<()>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Where it cannot be killed it has ended.
+        let _killed = self.0.kill();
+        let _status = self.0.join();
+    }
+}
+
 /// Lets the child of iceoryx2's contender rest.
 const PAUSE: u64 = u64::MAX;
 const REST: Duration = Duration::from_micros(200);
@@ -282,10 +293,10 @@ pub fn iceoryx_round_trip() -> Result<Run, String> {
     let name = format!("multiproc-bench/{}", std::process::id());
     let [there, back] = service(&name)?;
     let ports = Ports::open(&there, &back)?;
-    let child = Process::spawn(iceoryx_child, name).map_err(say)?;
+    let child = Ended(Process::spawn(iceoryx_child, name).map_err(say)?);
     // A message that nobody subscribes to yet is delivered to nobody.
     while ports.publisher.send_copy(0).map_err(say)? == 0 {
-        if !child.is_alive().map_err(say)? {
+        if !child.0.is_alive().map_err(say)? {
             return Err("the child has ended".to_owned());
         }
         std::thread::sleep(Duration::from_millis(1));
