@@ -18,11 +18,11 @@ struct Costs {
     wake: f64,
 }
 
-/// Estimates: a two-core machine's costs with nobody else on it, without what is waiting (docs/PERFORMANCE.md), and what half a line
-/// from another socket takes on current servers. To be replaced by a measurement where there is one.
+/// Of two cores with nobody else on them, by the processor time of parent and workers (docs/PERFORMANCE.md); what half a line
+/// from another socket takes is an estimate, to be replaced by a measurement where there is one.
 const COSTS: Costs = Costs {
-    parent: 45.0,
-    worker: 45.0,
+    parent: 35.0,
+    worker: 25.0,
     remote: 60.0,
     wake: 1_500.0,
 };
@@ -35,7 +35,7 @@ struct Machine {
 }
 
 /// So many tasks wait at a worker at most.
-const WINDOW: usize = 1024;
+const WINDOW: usize = 4096;
 /// As many as settle the figures.
 const TASKS: usize = 300_000;
 
@@ -69,7 +69,7 @@ fn simulate(machine: Machine, pools: usize, length: f64) -> Outcome {
             }
             // A burst to each, as `Scheduler::run` has it, but no more than the horizon's 5 ms of work.
             let window = ((5e6 / length.max(1.0)) as usize).clamp(2, WINDOW);
-            let burst = (window - waits.len().min(window)).min(32).min(tasks - sent);
+            let burst = (window - waits.len().min(window)).min(128).min(tasks - sent);
             if burst > 0 && free_at[worker] < now && sent > 0 {
                 wakes += 1;
                 now += COSTS.wake;

@@ -31,10 +31,10 @@ pub struct Policy {
 
 /// How many items are sent as one task: in one record, claimed, answered and lost together.
 ///
-/// Where items are sent one by one, a death costs one item. Chunks of 64 spare some of what each takes: a million items that
-/// take no time (`u64` plus one, two workers on two busy cores, seven pairs of runs) were done 1.6 times as fast in the median;
-/// with 10 µs of work in each there was nothing to gain. A function that itself takes a `Vec` of 64 and returns one gains much
-/// more, nine times in the same job, since its items are neither settled nor decoded one by one.
+/// Where items are sent one by one, a death costs one item, and short ones still travel many in a record. So chunks spare next to
+/// nothing of time: a million squares of `u64`, two workers on two cores, took 45 ns each one by one, 42 in Python's chunks. A
+/// function that itself takes a `Vec` of items and returns one gains much more (11 ns an item), and most with `Bulk`, which
+/// travels as the bytes that it is (1 ns), since its items are neither settled nor decoded one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Chunks {
