@@ -69,7 +69,9 @@ fn simulate(machine: Machine, pools: usize, length: f64) -> Outcome {
             }
             // A burst to each, as `Scheduler::run` has it, but no more than the horizon's 5 ms of work.
             let window = ((5e6 / length.max(1.0)) as usize).clamp(2, WINDOW);
-            let burst = (window - waits.len().min(window)).min(128).min(tasks - sent);
+            let burst = (window - waits.len().min(window))
+                .min(128)
+                .min(tasks - sent);
             if burst > 0 && free_at[worker] < now && sent > 0 {
                 wakes += 1;
                 now += COSTS.wake;
