@@ -71,6 +71,11 @@ impl Job {
         self.window
     }
 
+    /// Whether its tasks take longer than the shortest do, as far as is known.
+    pub(super) fn takes_time(&self) -> bool {
+        self.limit < LAST_WINDOW
+    }
+
     pub(super) fn widen(&mut self) {
         self.window = (self.window * 2).min(self.limit);
     }

@@ -181,6 +181,19 @@ impl<M: Mark> Scheduler<M> {
         id
     }
 
+    /// Whether every worker has something to do for a while, and has more behind it.
+    pub(crate) fn is_laden(&self) -> bool {
+        self.workers
+            .iter()
+            .filter(|worker| worker.ready)
+            .all(|worker| {
+                let first = worker.has.front();
+                let takes_time =
+                    |sent: &Sent<M>| self.job(sent.task.job).is_some_and(Job::takes_time);
+                worker.tasks > 1 && first.is_some_and(takes_time)
+            })
+    }
+
     /// Whether there is a task for that worker alone.
     pub(crate) fn has_own(&self, worker: usize) -> bool {
         !self.workers[worker].own.is_empty()

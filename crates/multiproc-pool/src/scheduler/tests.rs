@@ -146,6 +146,20 @@ fn the_window_shrinks_to_some_milliseconds_of_work() {
 }
 
 #[test]
+fn workers_are_laden_while_each_has_more_than_one_task_that_takes_time() {
+    let mut scheduler = scheduler(2);
+    let job = scheduler.add(5);
+    assert_eq!(send(&mut scheduler).len(), 4);
+    assert!(!scheduler.is_laden(), "nothing is known of how long");
+    assert!(!scheduler.pace(job, Duration::from_micros(10)));
+    assert!(scheduler.is_laden());
+    scheduler.finished(1);
+    assert!(!scheduler.is_laden(), "one has nothing behind what it does");
+    send(&mut scheduler);
+    assert!(scheduler.is_laden());
+}
+
+#[test]
 fn what_is_forgotten_is_not_taken_back() {
     let mut scheduler = scheduler(1);
     let job = scheduler.add(3);

@@ -21,8 +21,9 @@ mod seats;
 mod seeing;
 mod sending;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use std::thread;
 
 use multiproc_process::function::FunctionRef;
 use multiproc_shm::ring::Spin;
@@ -266,8 +267,12 @@ impl Core {
         !self.restless.is_empty() || self.scheduler.has_unsent() || self.phase != Phase::Open
     }
 
-    /// Looks for something to move for as long as that has paid off lately. Whether there is.
+    /// Looks for something to move for as long as that has paid off lately. Whether there is. Where workers that have enough to
+    /// do want all processors, whoever looks takes one from them: then it is looked once.
     pub(super) fn look_for_news(&mut self) -> bool {
+        if self.target >= processors() && self.scheduler.is_laden() {
+            return self.has_news();
+        }
         let mut spin = std::mem::take(&mut self.spin);
         let found = spin.until(|| self.has_news());
         self.spin = spin;
@@ -281,4 +286,10 @@ impl Core {
             _ => false,
         })
     }
+}
+
+/// How many threads can run at once.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
