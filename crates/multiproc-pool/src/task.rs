@@ -165,6 +165,9 @@ impl<R> MapTask<R> {
     }
 
     fn poll_job(&mut self, context: &Context<'_>) -> Poll<Result<Box<Job>, TaskError>> {
+        if let Err(forked) = self.driver.refuse_fork() {
+            return Poll::Ready(Err(forked));
+        }
         if self
             .job
             .is_some_and(|job| !self.driver.poll(job, context.waker()))

@@ -2,13 +2,13 @@
 
 mod common;
 
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use common::{LIMIT, finish, oracle};
 use multiproc_pool::{Chunks, Pool, TaskError};
 use multiproc_process::Process;
-use multiproc_shm::SharedValue;
+use multiproc_shm::{Event, SharedValue};
 use multiproc_testkit::{eventually, forever, within};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -167,15 +167,31 @@ fn a_task_that_waits_for_a_pool_of_its_own_gets_one_of_its_own() {
     oracle.finish();
 }
 
+/// Of a worker.
+static GATE: OnceLock<Event> = OnceLock::new();
+
+fn pass(n: u8) -> u8 {
+    GATE.get().unwrap().wait();
+    n
+}
+
 #[test]
 fn a_forked_copy_of_the_program_has_no_part_in_its_parents_pool() {
     let oracle = oracle();
     // In a process of its own, since a test's other threads are not forked.
     let told = Process::spawn(
         |()| {
-            let pool = Pool::new(2).unwrap();
+            let gate = Event::new().unwrap();
+            let keep = |gate: Event| drop(GATE.set(gate));
+            let pool = Pool::builder().workers(2).initializer(keep, gate.clone());
+            let pool = pool.build().unwrap();
             let mut task = pool.apply_async(|n: u8| n, 1).unwrap();
             assert!(task.wait_timeout(LIMIT));
+            // One item is with each worker, and others wait there behind it.
+            let mut results = pool.imap(pass, 0..6_u8).window(6);
+            gate.set();
+            assert_eq!(results.next(), Some(Ok(0)));
+            gate.clear();
             // SAFETY: the child goes on with this thread alone, takes no lock that another could hold here, and ends
             // by `_exit`.
             let child = unsafe { libc::fork() };
@@ -183,9 +199,10 @@ fn a_forked_copy_of_the_program_has_no_part_in_its_parents_pool() {
                 let refused = pool.apply(|n: u8| n, 1) == Err(TaskError::Forked)
                     && task.get_timeout(LIMIT) == Err(TaskError::Forked)
                     && pool.join().unwrap_err().to_string().contains("forked");
+                let refused = refused && results.next() == Some(Err(TaskError::Forked));
                 pool.close();
                 pool.terminate();
-                drop((task, pool));
+                drop((results, task, pool));
                 // SAFETY: ends this process.
                 unsafe { libc::_exit(i32::from(!refused)) };
             }
@@ -194,6 +211,9 @@ fn a_forked_copy_of_the_program_has_no_part_in_its_parents_pool() {
             let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
             assert_eq!(waited, child);
             assert_eq!(task.get_timeout(LIMIT), Ok(1));
+            gate.set();
+            let results: Vec<u8> = results.map(Result::unwrap).collect();
+            assert_eq!(results, [1, 2, 3, 4, 5]);
             (status, pool.map(|n: u8| n, 0..10).unwrap().len())
         },
         (),

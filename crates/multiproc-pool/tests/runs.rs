@@ -2,12 +2,15 @@
 
 mod common;
 
-use std::sync::atomic::Ordering;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use common::{LIMIT, finish, oracle};
 use multiproc_pool::{Pool, TaskError};
-use multiproc_shm::{RawArray, SharedValue};
+use multiproc_process::Process;
+use multiproc_shm::{Event, RawArray, SharedValue};
 use multiproc_testkit::{SIGKILL, forever, kill, within};
 
 const MANY: u64 = 60_000;
@@ -159,7 +162,7 @@ fn each_task_is_begun_once_whatever_is_taken_back_and_whoever_dies() {
     let many = usize::try_from(MANY).unwrap();
     // Short ones, some that take so long that others run dry meanwhile, and some that kill their worker.
     let count = |starts: &mut RawArray<u32>, n: usize| {
-        starts.as_atomics()[n].fetch_add(1, Ordering::Relaxed);
+        starts.as_atomics()[n].fetch_add(1, Relaxed);
         let long = n.is_multiple_of(997);
         let until = Instant::now() + Duration::from_micros(if long { 300 } else { 0 });
         while Instant::now() < until {
@@ -191,5 +194,127 @@ fn each_task_is_begun_once_whatever_is_taken_back_and_whoever_dies() {
         }
     }
     drop(starts);
+    oracle.finish();
+}
+
+/// Of a worker.
+static TOLD: OnceLock<Event> = OnceLock::new();
+static ROUND: AtomicU64 = AtomicU64::new(0);
+static DONE: AtomicU64 = AtomicU64::new(0);
+
+/// Long enough that two jobs are served in turns.
+fn take_a_while() {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_micros(50) {}
+}
+
+fn count(round: u64) {
+    take_a_while();
+    if ROUND.swap(round, Relaxed) != round {
+        DONE.store(0, Relaxed);
+    }
+    DONE.fetch_add(1, Relaxed);
+}
+
+/// Waits, once all tasks of the other job are done, for whoever waits for that job.
+fn wait_for_waiter((round, all): (u64, u64)) {
+    take_a_while();
+    if ROUND.load(Relaxed) == round && DONE.load(Relaxed) == all {
+        TOLD.get().unwrap().wait();
+    }
+}
+
+#[test]
+fn a_job_that_is_done_is_told_of_before_a_run_of_another_begins() {
+    let oracle = oracle();
+    let told = Event::new().unwrap();
+    let keep = |told: Event| drop(TOLD.set(told));
+    let pool = Pool::builder().workers(1).initializer(keep, told.clone());
+    let pool = pool.build().unwrap();
+    for round in 1..=30 {
+        told.clear();
+        let all = 400 + round * 3;
+        let one = pool.map_async(count, (0..all).map(|_| round)).unwrap();
+        let two = (pool.map_async(wait_for_waiter, (0..2 * all).map(|_| (round, all)))).unwrap();
+        let one = within(LIMIT, move || one.get());
+        assert_eq!(one.unwrap().len() as u64, all);
+        told.set();
+        assert_eq!(two.get().unwrap().len() as u64, 2 * all);
+    }
+    finish(pool);
+    drop(told);
+    oracle.finish();
+}
+
+/// Has the kernel refuse this process, from now on, the system call by which it has a worker pass a fence.
+fn forbid_membarrier() {
+    let [load, compare, give] = [
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        libc::BPF_RET | libc::BPF_K,
+    ];
+    let step = |code, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt,
+        jf,
+        k,
+    };
+    let number = u32::try_from(libc::SYS_membarrier).unwrap();
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs();
+    let mut filter = [
+        step(load, 0, 0, 0),
+        step(compare, 0, 1, number),
+        step(give, 0, 0, refused),
+        step(give, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: numbers alone.
+    let set = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(set, 0);
+    // SAFETY: the program and its four steps live until the call returns.
+    let set = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    assert_eq!(set, 0);
+}
+
+#[test]
+fn a_call_is_cancelled_also_where_the_kernel_passes_no_fence_any_more() {
+    let oracle = oracle();
+    // In a process of its own, since it never may again.
+    let child = Process::spawn(
+        |()| {
+            let begun = Event::new().unwrap();
+            let keep = |begun: Event| drop(TOLD.set(begun));
+            let pool = Pool::builder().workers(1).initializer(keep, begun.clone());
+            let pool = pool.build().unwrap();
+            let stuck = |n: u64| match n {
+                3_000 => {
+                    TOLD.get().unwrap().set();
+                    forever()
+                }
+                _ => n,
+            };
+            let task = pool.map_async(stuck, 0..6_000).unwrap();
+            begun.wait();
+            forbid_membarrier();
+            task.cancel();
+            let cancelled = task.get_results().unwrap().pop().unwrap();
+            (
+                cancelled == Err(TaskError::Cancelled),
+                pool.map(stuck, 0..10).unwrap().len(),
+            )
+        },
+        (),
+    );
+    let told = within(LIMIT, move || child.unwrap().join().unwrap());
+    assert_eq!(told, (true, 10));
     oracle.finish();
 }

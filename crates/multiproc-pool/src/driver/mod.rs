@@ -348,6 +348,9 @@ impl Driver {
 
     /// Has `callback` called with a job when it is done.
     pub(crate) fn call_when_done(&self, id: JobId, callback: Callback) -> io::Result<()> {
+        if !self.is_own() {
+            return Err(io::Error::other(TaskError::Forked));
+        }
         self.callbacks.start()?;
         let mut core = self.lock();
         if core.call_when_done(id, callback) {
@@ -367,6 +370,7 @@ impl Driver {
 
     /// Has so many workers from now on.
     pub(crate) fn resize(&self, workers: usize) -> Result<(), TaskError> {
+        self.refuse_fork()?;
         let mut core = self.lock();
         core.resize(workers)?;
         drop(self.alert(core));
@@ -432,6 +436,9 @@ impl Driver {
 
     /// Cancels what of a job is not started, and, if so asked, ends what of it is.
     pub(crate) fn cancel(&self, id: JobId, running: bool) {
+        if !self.is_own() {
+            return;
+        }
         let mut core = self.lock();
         core.cancel(id, running);
         drop(self.alert(core));
@@ -440,6 +447,9 @@ impl Driver {
 
     /// Cancels what of all jobs is not started.
     pub(crate) fn cancel_not_started(&self) {
+        if !self.is_own() {
+            return;
+        }
         let mut core = self.lock();
         core.cancel_not_started();
         drop(self.alert(core));

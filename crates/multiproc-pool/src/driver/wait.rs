@@ -14,12 +14,18 @@ use crate::protocol::{CALLER, WATCHER};
 
 impl Driver {
     /// Waits until `done` says so, or the deadline, driving the pool if nobody else does. Gives the lock
-    /// with the answer.
+    /// with the answer. In a forked copy, where nothing can happen any more, it does not wait.
     pub(crate) fn wait(
         &self,
         deadline: Deadline,
-        done: impl FnMut(&mut Core) -> bool,
+        mut done: impl FnMut(&mut Core) -> bool,
     ) -> (MutexGuard<'_, Core>, bool) {
+        if !self.is_own() {
+            // What is known stays as it was: the rings and the workers are the parent's.
+            let mut core = self.lock();
+            let done = done(&mut core);
+            return (core, done);
+        }
         let core = self.pump(self.lock());
         self.wait_on(core, deadline, done)
     }

@@ -208,6 +208,10 @@ where
         if self.over {
             return None;
         }
+        if let Err(forked) = self.pool.driver().refuse_fork() {
+            self.over = true;
+            return Some(Err(forked));
+        }
         self.fill();
         if self.pending.is_empty() {
             return None;

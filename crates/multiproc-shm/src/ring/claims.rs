@@ -113,6 +113,14 @@ impl Claiming {
     /// most.
     pub fn begin(&mut self, claims: &Claims<'_>, first: u32, count: u16) {
         (self.first, self.next, self.count) = (first, 0, count.min(MOST));
+        // Numbers come again, and nothing was asked of this record, which is not claimed: what the limit says of one of that
+        // number is of an earlier one. The producer may be at another; then the word is of that.
+        let limit = claims.limit.load(Ordering::Relaxed);
+        if about(limit) == first && limit != 0 {
+            // Relaxed: as the claims.
+            let _other: Result<u64, u64> =
+                (claims.limit).compare_exchange(limit, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
         // Relaxed: the claim of the record, which follows, releases it.
         claims.claims.store(self.word(), Ordering::Relaxed);
     }
@@ -256,6 +264,20 @@ mod tests {
         let words = [word(3, 0, 0, 2), word(3, DECIDED, 0, 1)].map(AtomicU64::new);
         let claims = Claims::new(&words[0], &words[1]);
         assert_eq!(claims.take_back(3, 5, 9), 3);
+    }
+
+    #[test]
+    fn a_number_that_comes_again_is_of_another_record() {
+        let words = [(); 2].map(|()| AtomicU64::new(0));
+        let claims = Claims::new(&words[0], &words[1]);
+        let mut own = Claiming::new();
+        own.begin(&claims, 7, 3);
+        assert_eq!(own.claim(&claims), Some(0));
+        assert_eq!(claims.take_back(7, 3, 2), 2);
+        assert_eq!(own.claim(&claims), None);
+        own.begin(&claims, 7, 3);
+        let taken = [(); 4].map(|()| own.claim(&claims));
+        assert_eq!(taken, [Some(0), Some(1), Some(2), None]);
     }
 
     #[test]

@@ -68,15 +68,23 @@ impl Core {
         // Nothing else is to be run by it meanwhile. Where something cannot be taken back the worker has
         // gone on to it.
         self.recall(seat, 1);
+        let left = self.scheduler.count(seat);
+        if left > 1 {
+            // It answers what it has done before it goes on. So where nothing comes, and nothing can be taken back, it says of
+            // tasks that it has begun with them and has not; or the kernel does not pass the fence any more by which it is
+            // known. It is ended all the same: a death sorts out what it had.
+            self.hear(seat);
+            self.recall(seat, 1);
+            if self.scheduler.count(seat) < left {
+                return false;
+            }
+        }
         let Seat::Taken(worker) = &mut self.seats[seat] else {
             return true;
         };
         let Some(oldest) = self.scheduler.oldest(seat) else {
             return true;
         };
-        if self.scheduler.count(seat) > 1 {
-            return false;
-        }
         self.scheduler.suspend(seat);
         worker.ask_to_stop(oldest.mark);
         worker.end_by(Deadline::after(self.settings.grace));

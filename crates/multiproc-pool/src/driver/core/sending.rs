@@ -65,7 +65,9 @@ impl Core {
                     None => worker.push(job.function, &payload),
                     Some(count) => {
                         let items = job.plain_items(task.item..task.item + run);
-                        worker.push_run(job.function, count, items)
+                        let youngest = self.scheduler.youngest(seat);
+                        let follows = youngest.is_some_and(|sent| sent.task.job == task.job);
+                        worker.push_run(job.function, count, items, follows)
                     }
                 },
             };

@@ -144,10 +144,22 @@ impl Worker {
     }
 
     /// Puts several tasks of a job into the ring as one record: `items` are their arguments, each behind its length.
-    pub(in crate::driver) fn push_run(&mut self, function: u32, count: u16, items: &[u8]) -> Push {
+    /// `follows`: what was sent last is of the same job.
+    pub(in crate::driver) fn push_run(
+        &mut self,
+        function: u32,
+        count: u16,
+        items: &[u8],
+        follows: bool,
+    ) -> Push {
         let ticket = self.next_ticket;
         let (number, many) = (function.to_le_bytes(), u32::from(count).to_le_bytes());
-        match self.put(&[&number, &many, items], TASK | FOLLOWS | RUN, None, count) {
+        let tag = if follows {
+            TASK | RUN | FOLLOWS
+        } else {
+            TASK | RUN
+        };
+        match self.put(&[&number, &many, items], tag, None, count) {
             Ok(position) => Push::Sent(Mark {
                 first: ticket,
                 count,
