@@ -242,3 +242,21 @@ fn streams_end_with_their_channel() {
         sending.join().unwrap();
     });
 }
+
+#[test]
+fn a_future_is_woken_for_each_part_of_a_long_message() {
+    const LEN: usize = 4 << 20;
+    const MESSAGES: usize = 60;
+    let (sender, receiver) = channel::<Vec<u8>>().unwrap();
+    let sending = thread::spawn(move || {
+        (0..MESSAGES).for_each(|_| sender.send(vec![7; LEN]).unwrap());
+    });
+    within(LIMIT, move || {
+        for _ in 0..MESSAGES {
+            assert_eq!(block_on(receiver.recv_async()).unwrap().len(), LEN);
+        }
+        let end = block_on(receiver.recv_async());
+        assert!(matches!(end, Err(RecvError::Disconnected(_))));
+    });
+    within(LIMIT, move || sending.join().unwrap());
+}

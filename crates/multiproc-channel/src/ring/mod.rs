@@ -56,3 +56,6 @@ const ON_LINE: u32 = 2;
 /// sleep, which in a virtual machine takes longer than the sleep and its wake-up (a round trip of bare futexes: 15
 /// microseconds without a timeout and with one of 4 milliseconds, 46 with one of a millisecond).
 const DOZE: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests;

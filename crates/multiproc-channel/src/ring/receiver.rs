@@ -48,6 +48,8 @@ pub(super) struct End {
     pub(super) found: Option<Result<Message, Stop>>,
     /// Whether the channel ends with this end.
     last: bool,
+    /// Somebody sleeps on the line between calls: who leaves with nothing says so anew.
+    watched: bool,
 }
 
 /// A message as it was received.
@@ -102,7 +104,8 @@ impl Inlet for Rx {
     fn watch(&self) -> io::Result<Watch<'_>> {
         let watch = self.seat.with(|end| {
             // Whether it is to sleep, the caller finds out by itself.
-            end.park(ON_LINE)?;
+            end.watched = true;
+            while !end.park(ON_LINE)? && !end.is_ready() {}
             end.line.duplicate().map(Watch::Owned)
         });
         watch.unwrap_or(Ok(Watch::Look))
@@ -110,7 +113,10 @@ impl Inlet for Rx {
 
     fn unwatch(&self) {
         // One that has moved watches nothing.
-        let _withdrawn: Result<bool, ChannelError> = self.seat.with(|end| end.consumer.end_park());
+        let _withdrawn: Result<bool, ChannelError> = self.seat.with(|end| {
+            end.watched = false;
+            end.consumer.end_park()
+        });
     }
 
     fn close(&self) -> Result<(), ChannelError> {
@@ -145,6 +151,7 @@ impl End {
             buffer: Vec::new(),
             found: None,
             last: true,
+            watched: false,
         })
     }
 
@@ -272,6 +279,8 @@ impl End {
                 // What was sent before the end is taken first.
                 Heard::End => ended = true,
                 Heard::Nothing if self.consumer.has_news() => {}
+                // The declaration may have been taken for a part of a message, and its bell heard.
+                Heard::Nothing if self.watched && !self.park(ON_LINE)? => {}
                 Heard::Nothing => return Err(Stop::NotNow),
             }
         }

@@ -269,7 +269,8 @@ impl Port {
         let asleep = producer.publish();
         self.shared.sent().store(sent, Ordering::Relaxed);
         if asleep {
-            self.wake(&producer)?;
+            // It is sent: who is gone was gone too late.
+            let _gone = self.wake(&producer);
         }
         Ok(())
     }
@@ -304,7 +305,7 @@ impl Port {
         // By the lock's release: whoever waited for the turn, if only to offer.
         self.shared.tell_of_room();
         if self.shared.receiver_sleeps() {
-            self.shared.wake_receiver(|| self.ring())?;
+            let _gone = self.shared.wake_receiver(|| self.ring());
         }
         Ok(true)
     }
