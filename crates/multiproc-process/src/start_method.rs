@@ -60,7 +60,8 @@ impl ForkPromise {
     ///
     /// - nothing is used that exists for the parent alone and that two cannot have: a guard of a lock in shared
     ///   memory with the references it gives, a mapping that was not made to be shared, a ring's or
-    ///   device's single user.
+    ///   device's single user, bytes that another process has lent (`multiproc_shm::Bytes` that came from there: make a
+    ///   vector of them before).
     ///
     /// The function runs on the copy of the forking thread: with what is left of its stack, and while all is held
     /// that the thread holds.

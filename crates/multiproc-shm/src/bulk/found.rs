@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use multiproc_sync::primitive::Ordering;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
+use multiproc_sys::process::own_id;
 use multiproc_wire::handoff::{self, Lent};
 
 use super::pieces::{holders, word};
@@ -124,6 +125,8 @@ impl Found {
 
 /// Bytes in memory that was lent, until dropped.
 struct Run {
+    /// Whose turn it is to give it back: not that of a child that was forked with it.
+    holder: u32,
     found: Arc<Found>,
     offset: usize,
     length: usize,
@@ -141,6 +144,7 @@ impl Run {
             ));
         };
         Ok(Run {
+            holder: own_id(),
             found,
             offset,
             length,
@@ -159,6 +163,8 @@ impl AsRef<[u8]> for Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        holders(&self.found.mapping).lower();
+        if self.holder == own_id() {
+            holders(&self.found.mapping).lower();
+        }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! 1. A run is written into a piece only while nobody holds it (`holders.rs`) and nothing of this process has a loan of it,
 //!    to send what is there: the list's reference is the only one. Who sends raises the holders while it has a loan.
+//!    A forked child begins without pieces: those that it finds are its parent's.
 //! 2. There are at most [`MOST`] pieces of [`MOST_BYTES`] together; those that nobody holds make room. Where all are held,
 //!    what is sent goes the usual way, which waits for the receiver. A receiver that has died holds for ever: who learns
 //!    of a death has all that are held let go, and after [`PATIENCE`] runs that have found no room, the one that was lent
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use multiproc_sync::primitive::{AtomicU32, Ordering};
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
+use multiproc_sys::process::own_id;
 use multiproc_wire::handoff::{Identity, Loan, Placed};
 
 use super::{FIELDS, HEADER, HOLDERS, Holders, LEFT, MAGIC};
@@ -29,6 +31,8 @@ const PATIENCE: u32 = 64;
 
 /// Memory that is lent.
 struct Piece {
+    /// Whose it is. A forked child has a copy of what is known of it, and is not who lends it.
+    owner: u32,
     handle: Arc<OwnedHandle>,
     mapping: Mapping,
     identity: Identity,
@@ -49,10 +53,15 @@ impl Piece {
         const { assert!(size_of::<[u64; 4]>() == FIELDS) };
         mapping.write(0, bytemuck::bytes_of(&fields));
         Ok(Piece {
+            owner: own_id(),
             handle: handle.into(),
             mapping,
             identity: Identity::default(),
         })
+    }
+
+    fn is_own(&self) -> bool {
+        self.owner == own_id()
     }
 
     fn holders(&self) -> &Holders {
@@ -67,8 +76,10 @@ impl Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        // Relaxed: who sees it lets its mapping go, sooner or later.
-        word(&self.mapping, LEFT).store(1, Ordering::Relaxed);
+        if self.is_own() {
+            // Relaxed: who sees it lets its mapping go, sooner or later.
+            word(&self.mapping, LEFT).store(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -103,13 +114,18 @@ static PIECES: Mutex<Pieces> = Mutex::new(Pieces {
     refused: 0,
 });
 
-/// Nobody waits for another's turn, which a forked child might find taken for ever.
+/// Those of this process alone. Nobody waits for another's turn, which a forked child might find taken for ever.
 fn pieces() -> Option<MutexGuard<'static, Pieces>> {
-    match PIECES.try_lock() {
-        Ok(pieces) => Some(pieces),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
+    let mut pieces = match PIECES.try_lock() {
+        Ok(pieces) => pieces,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return None,
+    };
+    // All of them were made by one process, before a fork, or none.
+    if pieces.all.back().is_some_and(|piece| !piece.is_own()) {
+        pieces.all.clear();
     }
+    Some(pieces)
 }
 
 /// Lets all pieces go that nothing of this process is about to send; says whether there were any. Receivers keep what they

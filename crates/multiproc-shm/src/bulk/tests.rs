@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use multiproc_sys::handle::OwnedHandle;
+use multiproc_sys::map;
 use multiproc_wire::handoff::{Loan, Offers};
 use multiproc_wire::{DecodeError, Decoder, Encoder};
 use serde::Serialize;
@@ -152,4 +153,34 @@ fn lying_references_are_errors() {
         assert!(receive::<Bytes>(&bytes, handles.clone()).unwrap()[..] == [1; LONG]);
     }
     assert!(pieces::release() && !pieces::release());
+}
+
+#[test]
+fn a_forked_child_lends_nothing_of_its_parents_and_gives_nothing_back() {
+    let _turn = turn();
+    let sent = send(&Bytes::from(vec![1; LONG]));
+    let found: Bytes = receive(&sent.bytes, sent.handles.clone()).unwrap();
+    // SAFETY: the child goes on with this thread alone, takes no lock for which it would wait, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop(found);
+        let other = send(&Bytes::from(vec![2; LONG]));
+        let same =
+            map::identity(&other.handles[0]).unwrap() == map::identity(&sent.handles[0]).unwrap();
+        // SAFETY: ends this process.
+        unsafe { libc::_exit(i32::from(same)) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` is live; the child is this process's own.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    drop(sent.loans);
+    // Still held, so that another is lent.
+    let other = send(&Bytes::from(vec![3; LONG]));
+    assert_ne!(
+        Arc::as_ptr(&other.handles[0]),
+        Arc::as_ptr(&sent.handles[0])
+    );
+    assert!(*found == [1; LONG]);
+    other.loans[0].taken_back();
 }
