@@ -62,10 +62,11 @@ pub(crate) fn enter(on: Arc<dyn Watched>, seen: u32, waker: &Waker) -> io::Resul
     let waker = waker.clone();
     let mut entries = entries();
     let runs = entries.runs_in == Some(std::process::id());
-    if !runs {
+    let foreign = match runs {
+        true => None,
         // Those of the process that this one was forked from, who end there.
-        entries.asleep.clear();
-    }
+        false => Some(std::mem::take(&mut entries.asleep)),
+    };
     let key = entries.next;
     entries.next += 1;
     entries.asleep.insert(key, Asleep { on, seen, waker });
@@ -77,6 +78,8 @@ pub(crate) fn enter(on: Arc<dyn Watched>, seen: u32, waker: &Waker) -> io::Resul
         entries.runs_in = started.is_ok().then(std::process::id);
         // The entry is dropped behind the lock, which it takes.
         drop(entries);
+        // So are those that a waker was the last to hold.
+        drop(foreign);
         started?;
         return Ok(entry);
     }
@@ -150,9 +153,10 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut entries = entries();
         let here = entries.runs_in == Some(std::process::id());
-        let found = entries.asleep.remove(&self.0).filter(|_| here);
+        let found = entries.asleep.remove(&self.0);
+        // A waker may be the last to hold another entry.
         drop(entries);
-        if let Some(asleep) = found {
+        if let Some(asleep) = found.filter(|_| here) {
             let _waker: Waker = asleep.end();
             // So that the thread lets go of the memory.
             changed();

@@ -238,7 +238,9 @@ fn kill(process: pid_t) {
 }
 
 fn dies_at_each_step(case: Case) {
+    // The fork server ends with the parent, and may be this process's to reap then.
     let oracle = Oracle::after(|| Process::spawn(|()| (), ()).unwrap().join().unwrap());
+    let oracle = oracle.with_orphans();
     let tracer = Process::spawn(trace, case).unwrap();
     let traced = within(LIMIT, move || tracer.join()).unwrap();
     oracle.finish();

@@ -90,7 +90,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::poison::PoisonError;
-use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::primitive::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::primitive::{
     AtomicU32, Deadline, OWNER_DIED, RobustWord, THREAD_ID, Until, WAITERS, Woken, futex,
     process_id, spin_loop, thread_id, unheld,
@@ -283,8 +283,9 @@ impl LockWord {
     /// So a section that ends in looking for a sleeper needs no fence of its own; the sleeper has it, in this.
     #[inline]
     pub fn meet(&self) {
-        // AcqRel: both orders. The word stays as it is, and its changes are one release sequence.
-        self.word().fetch_or(0, AcqRel);
+        // Both orders: the word stays as it is, and its changes are one release sequence. SeqCst, since a compiler makes
+        // nothing at all of an unused AcqRel one that changes nothing, and takes it for a fence of its own.
+        self.word().fetch_or(0, SeqCst);
     }
 
     /// Takes the lock if nobody holds it.

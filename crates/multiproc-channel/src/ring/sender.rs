@@ -224,7 +224,20 @@ impl Port {
         // With the one that a future passes before it asks for the turn once more.
         fence(Ordering::SeqCst);
         self.shared.tell_of_room();
+        if sent.is_err() {
+            self.tell_of_the_end();
+        }
         sent
+    }
+
+    /// After a turn in which nothing was sent: in a closed channel the receiver may have looked meanwhile, when it could not
+    /// know that nothing more comes, and sleep.
+    #[cold]
+    fn tell_of_the_end(&self) {
+        if self.shared.is_closed() {
+            // One who is gone needs no telling.
+            let _gone: Result<(), Stop> = self.shared.wake_receiver(|| self.ring());
+        }
     }
 
     fn send_with(
@@ -300,7 +313,11 @@ impl Port {
         };
         let sent = self.shared.brief_turn(section).unwrap_or(Ok(false))?;
         if !sent {
-            return stopped.map_or(Ok(false), Err);
+            let Some(stop) = stopped else {
+                return Ok(false);
+            };
+            self.tell_of_the_end();
+            return Err(stop);
         }
         // By the lock's release: whoever waited for the turn, if only to offer.
         self.shared.tell_of_room();
