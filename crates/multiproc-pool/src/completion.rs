@@ -132,7 +132,7 @@ pub fn wait<'a, T: Waitable + ?Sized + 'a>(
         let settled = settled(&mut open, deadline, |core, job| {
             failed |= core.has_error(job)
         });
-        if settled.is_empty() && deadline.has_passed() {
+        if settled.is_empty() {
             break;
         }
         waited.done.extend(settled);
@@ -143,7 +143,7 @@ pub fn wait<'a, T: Waitable + ?Sized + 'a>(
 }
 
 /// Waits until some of the tasks are settled, and takes those out, calling `look` with each. None where the deadline
-/// passes first.
+/// passes first, and in a forked copy.
 fn settled(
     open: &mut Vec<(usize, Place<'_>)>,
     deadline: Deadline,
@@ -158,11 +158,11 @@ fn settled(
         .iter()
         .all(|(_, place)| Arc::ptr_eq(first, place.driver))
     {
-        let (core, _) = first.wait(deadline, |core| {
+        let waited = first.wait(deadline, |core| {
             found.extend(take_settled(open, first, core, &mut look));
             !found.is_empty()
         });
-        drop(core);
+        drop(waited);
         return found;
     }
     let parked = Waker::from(Arc::new(Parked(thread::current())));
@@ -177,11 +177,11 @@ fn settled(
             }
         }
         for driver in drivers {
-            let (core, _) = driver.wait(Deadline::now(), |core| {
+            let waited = driver.wait(Deadline::now(), |core| {
                 found.extend(take_settled(open, driver, core, &mut look));
                 true
             });
-            drop(core);
+            drop(waited);
         }
         // A forked copy waits for nothing, since nothing comes.
         if !found.is_empty() || deadline.has_passed() || !first.is_own() {

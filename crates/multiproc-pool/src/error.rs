@@ -73,7 +73,7 @@ pub enum TaskError {
     NoChunk,
     /// The array that was to be changed is poisoned: who changed it before did not finish.
     Poisoned,
-    /// The pool is the parent's, of which this process is a forked copy.
+    /// The pool is the parent's, of which this process is a forked copy: there no wait waits, and nothing is ever ready.
     Forked,
     /// The pool has given up: that many workers in a row ended before they were ready for a task.
     RestartLimit {

@@ -189,9 +189,9 @@ impl Pool {
 
     /// Takes in what there is to be known, and looks.
     fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
-        match self.driver.is_own() {
-            true => look(&self.driver.wait(Deadline::now(), |_| true).0),
-            false => look(&self.driver.lock()),
+        match self.driver.wait(Deadline::now(), |_| true) {
+            Ok((core, _)) => look(&core),
+            Err(_forked) => look(&self.driver.lock()),
         }
     }
 
@@ -253,7 +253,8 @@ impl Pool {
     }
 
     fn wait_until(&self, deadline: Deadline) -> Result<(), Error> {
-        let (core, gone) = self.driver.wait(deadline, Core::is_gone);
+        let waited = self.driver.wait(deadline, Core::is_gone);
+        let (core, gone) = waited.map_err(|_forked| Error::new(Kind::Forked))?;
         drop(core);
         if !gone {
             return Err(Error::new(Kind::TimedOut));

@@ -62,7 +62,8 @@ impl<R> MapTask<R> {
     #[doc(alias = "multiprocessing.pool.AsyncResult.successful")]
     pub fn successful(&self) -> Option<bool> {
         let job = self.job?;
-        let (core, done) = self.driver.wait(Deadline::now(), |core| core.is_done(job));
+        let waited = self.driver.wait(Deadline::now(), |core| core.is_done(job));
+        let (core, done) = waited.ok()?;
         done.then(|| core.is_successful(job))
     }
 
@@ -160,8 +161,9 @@ impl<R> MapTask<R> {
     }
 
     fn is_done_by(&self, deadline: Deadline) -> bool {
-        self.job
-            .is_none_or(|job| self.driver.wait(deadline, |core| core.is_done(job)).1)
+        let Some(job) = self.job else { return true };
+        let waited = self.driver.wait(deadline, |core| core.is_done(job));
+        waited.is_ok_and(|(_, done)| done)
     }
 
     fn poll_job(&mut self, context: &Context<'_>) -> Poll<Result<Box<Job>, TaskError>> {
@@ -179,8 +181,7 @@ impl<R> MapTask<R> {
 
     fn take(&mut self, deadline: Deadline) -> Result<Box<Job>, TaskError> {
         let job = self.job.ok_or(TaskError::Taken)?;
-        self.driver.refuse_fork()?;
-        let (mut core, done) = self.driver.wait(deadline, |core| core.is_done(job));
+        let (mut core, done) = self.driver.wait(deadline, |core| core.is_done(job))?;
         if !done {
             return Err(TaskError::NotReady);
         }

@@ -6,7 +6,7 @@ use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use common::{LIMIT, finish, oracle};
-use multiproc_pool::{Chunks, Pool, TaskError};
+use multiproc_pool::{Chunks, Pool, ReturnWhen, TaskError, wait};
 use multiproc_process::Process;
 use multiproc_shm::{Event, SharedValue};
 use multiproc_testkit::{eventually, forever, within};
@@ -192,6 +192,7 @@ fn a_forked_copy_of_the_program_has_no_part_in_its_parents_pool() {
             gate.set();
             assert_eq!(results.next(), Some(Ok(0)));
             gate.clear();
+            let open = pool.map_async(pass, [7]).unwrap();
             // SAFETY: the child goes on with this thread alone, takes no lock that another could hold here, and ends
             // by `_exit`.
             let child = unsafe { libc::fork() };
@@ -200,6 +201,14 @@ fn a_forked_copy_of_the_program_has_no_part_in_its_parents_pool() {
                     && task.get_timeout(LIMIT) == Err(TaskError::Forked)
                     && pool.join().unwrap_err().to_string().contains("forked");
                 let refused = refused && results.next() == Some(Err(TaskError::Forked));
+                // Whoever waits for what does not come is not left to wait, nor to look again and again.
+                open.wait();
+                let waited = wait([&open], ReturnWhen::AllCompleted, None);
+                let refused = refused
+                    && waited.not_done == [0]
+                    && !open.ready()
+                    && pool.resize(3).is_err()
+                    && open.get_with_progress(LIMIT, drop) == Err(TaskError::Forked);
                 pool.close();
                 pool.terminate();
                 drop((results, task, pool));
@@ -214,6 +223,7 @@ fn a_forked_copy_of_the_program_has_no_part_in_its_parents_pool() {
             gate.set();
             let results: Vec<u8> = results.map(Result::unwrap).collect();
             assert_eq!(results, [1, 2, 3, 4, 5]);
+            assert_eq!(open.get(), Ok(vec![7]));
             (status, pool.map(|n: u8| n, 0..10).unwrap().len())
         },
         (),

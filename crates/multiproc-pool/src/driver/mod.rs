@@ -316,7 +316,8 @@ impl Driver {
                 };
                 // A pool that takes no more says so below.
                 let open = |core: &Core| core.phase() == Phase::Open;
-                let (core, room) = self.wait(until, |core| core.has_room_for(items) || !open(core));
+                let (core, room) =
+                    self.wait(until, |core| core.has_room_for(items) || !open(core))?;
                 if !room {
                     return Err(TaskError::Full { limit });
                 }
@@ -378,9 +379,11 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether a job is done; if not, has `waker` woken when it is.
+    /// Whether a job is done; if not, has `waker` woken when it is, which is never in a forked copy.
     pub(crate) fn poll(&self, id: JobId, waker: &Waker) -> bool {
-        let (mut core, done) = self.wait(Deadline::now(), |core| core.is_done(id));
+        let Ok((mut core, done)) = self.wait(Deadline::now(), |core| core.is_done(id)) else {
+            return false;
+        };
         if !done {
             core.wake_when_done(id, waker);
             drop(core);

@@ -10,24 +10,23 @@ use multiproc_sys::clock::Deadline;
 use multiproc_sys::futex;
 
 use super::{Core, Driver};
+use crate::error::TaskError;
 use crate::protocol::{CALLER, WATCHER};
 
 impl Driver {
     /// Waits until `done` says so, or the deadline, driving the pool if nobody else does. Gives the lock
-    /// with the answer. In a forked copy, where nothing can happen any more, it does not wait.
+    /// with the answer.
+    ///
+    /// # Errors
+    /// In a forked copy, where nothing happens any more, and where a thread that was not forked may have the lock.
     pub(crate) fn wait(
         &self,
         deadline: Deadline,
-        mut done: impl FnMut(&mut Core) -> bool,
-    ) -> (MutexGuard<'_, Core>, bool) {
-        if !self.is_own() {
-            // What is known stays as it was: the rings and the workers are the parent's.
-            let mut core = self.lock();
-            let done = done(&mut core);
-            return (core, done);
-        }
+        done: impl FnMut(&mut Core) -> bool,
+    ) -> Result<(MutexGuard<'_, Core>, bool), TaskError> {
+        self.refuse_fork()?;
         let core = self.pump(self.lock());
-        self.wait_on(core, deadline, done)
+        Ok(self.wait_on(core, deadline, done))
     }
 
     /// As [`wait`](Self::wait), of who has the lock and has just pumped.

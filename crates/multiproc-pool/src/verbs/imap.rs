@@ -184,13 +184,13 @@ where
             return None;
         }
         let mut found = None;
-        let (core, _) = self.pool.driver().wait(self.deadline, |core| {
+        let waited = self.pool.driver().wait(self.deadline, |core| {
             found = ids
                 .iter()
                 .position(|id| id.is_none_or(|id| core.is_done(id)));
             found.is_some()
         });
-        drop(core);
+        drop(waited);
         found
     }
 }

@@ -72,7 +72,9 @@ impl<R> MapTask<R> {
         let (driver, Some(job)) = self.driver_and_job() else {
             return Progress::default();
         };
-        let (core, _) = driver.wait(deadline, |core| core.is_done(job));
+        let Ok((core, _)) = driver.wait(deadline, |core| core.is_done(job)) else {
+            return Progress::default();
+        };
         let (total, done, failed) = core.progress(job);
         Progress {
             total,
