@@ -1,11 +1,19 @@
 //! What only an end's inside shows.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
 use multiproc_sync::Deadline;
 
 use super::receiver::Rx;
+use super::sender::PLAIN;
 use super::{Tx, create};
+use crate::channel::Receiver;
 use crate::line::Line;
-use crate::transport::{Got, Inlet, Outlet, PREFIX, Received, SHORT, Settings, Transport};
+use crate::transport::{self, Got, Inlet, Outlet, PREFIX, Received, SHORT, Settings, Transport};
 
 const CAPACITY: usize = 1024;
 
@@ -53,4 +61,38 @@ fn a_message_that_was_given_back_is_not_received() {
         }
         assert!(unasked > 0, "the sender asks once a millisecond");
     }
+}
+
+struct Tell(SyncSender<()>);
+
+impl Wake for Tell {
+    fn wake(self: Arc<Tell>) {
+        // Nobody listens once the message is there.
+        let _heard = self.0.send(());
+    }
+}
+
+#[test]
+fn a_future_finds_a_message_whose_sender_was_killed_before_it_rang() {
+    let (sender, receiver) = ends();
+    let receiver = Receiver::<u8>::new(transport::Rx::Ring(receiver));
+    let (tell, told) = sync_channel(100);
+    let waker = Waker::from(Arc::new(Tell(tell)));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(receiver.recv_async());
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    let shared = sender.0.shared();
+    let turn = shared.turn(None).unwrap();
+    let mut producer = shared.producer(&turn).unwrap();
+    producer.push(&[&[7]], PLAIN).unwrap();
+    producer.publish_quietly();
+    drop(turn);
+    let answer = loop {
+        told.recv_timeout(Duration::from_secs(60))
+            .expect("it looks by itself");
+        if let Poll::Ready(answer) = future.as_mut().poll(&mut context) {
+            break answer;
+        }
+    };
+    assert_eq!(answer.unwrap(), 7);
 }

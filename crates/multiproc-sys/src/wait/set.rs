@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::clock::Deadline;
 use crate::handle::Interest;
 use crate::syscall::{check, restarting};
 
@@ -81,9 +82,50 @@ impl WaitSet {
     /// # Errors
     /// What `epoll_wait` answers.
     pub fn wait(&self) -> io::Result<u64> {
+        loop {
+            if let Some(key) = self.wait_until(Deadline::NEVER)? {
+                return Ok(key);
+            }
+        }
+    }
+
+    /// As [`wait`](Self::wait), no longer than until the deadline, to a millisecond.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_until(&self, deadline: Deadline) -> io::Result<Option<u64>> {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
-        // SAFETY: there is room for the one event asked for.
-        restarting(|| unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, -1) })?;
-        Ok(event.u64)
+        let told = restarting(|| {
+            let timeout = deadline.remaining().map_or(-1, |left| {
+                libc::c_int::try_from(left.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX)
+            });
+            // SAFETY: there is room for the one event asked for.
+            unsafe { libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, timeout) }
+        })?;
+        Ok((told > 0).then_some(event.u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::flag::Flag;
+    use crate::handle::AsHandle;
+
+    #[test]
+    fn it_tells_until_a_deadline_and_each_thing_once() {
+        let (set, flag) = (WaitSet::new().unwrap(), Flag::new().unwrap());
+        set.add(flag.as_handle(), 7).unwrap();
+        let soon = || Deadline::after(Duration::from_millis(2));
+        let until = soon();
+        assert_eq!(set.wait_until(until).unwrap(), None);
+        assert!(until.has_passed());
+        flag.raise().unwrap();
+        assert_eq!(set.wait_until(Deadline::NEVER).unwrap(), Some(7));
+        assert_eq!(set.wait_until(Deadline::now()).unwrap(), None);
+        set.again(flag.as_handle(), 8).unwrap();
+        assert_eq!(set.wait_until(until).unwrap(), Some(8));
     }
 }
