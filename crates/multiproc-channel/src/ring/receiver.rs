@@ -42,6 +42,8 @@ pub(super) struct End {
     /// Handles that came before their message was looked at.
     pub(super) parcels: Vec<Parcel>,
     spin: Spin,
+    /// How many messages were taken when it was last waited for one.
+    waited_at: u64,
     /// For reading from the line.
     buffer: Vec<u8>,
     /// What the next receive answers: it was looked for, and found.
@@ -148,6 +150,7 @@ impl End {
             limits,
             parcels: Vec::new(),
             spin: Spin::new(),
+            waited_at: 0,
             buffer: Vec::new(),
             found: None,
             last: true,
@@ -344,8 +347,12 @@ impl End {
         let Some(until) = until else {
             return self.listen(Deadline::now());
         };
+        // Relaxed: written by this side.
+        let taken = self.shared.taken().load(Ordering::Relaxed);
+        let several = taken.wrapping_sub(self.waited_at);
+        self.waited_at = taken;
         let consumer = &self.consumer;
-        if self.spin.until(|| consumer.has_news()) {
+        if self.spin.until_several(several, || consumer.has_news()) {
             return Ok(Heard::Something);
         }
         // Acquire: pairs with the Release of who leaves.
