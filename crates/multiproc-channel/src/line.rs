@@ -168,10 +168,12 @@ pub(crate) fn put<E: ser::Error>(line: &Line) -> Result<u32, E> {
     handoff::put(&Arc::new(end)).map_err(E::custom)
 }
 
-/// The end with that index of the message being decoded.
+/// The end with that index of the message being decoded. Each value that has one has its own: no message makes two
+/// receivers of one.
 pub(crate) fn take<E: de::Error>(index: u32) -> Result<Line, E> {
-    let end = handoff::take(index).map_err(E::custom)?;
-    end.as_handle()
+    let end = handoff::take_out(index).map_err(E::custom)?;
+    end.handle()
+        .as_handle()
         .try_clone_to_owned()
         .map(Line::from)
         .map_err(E::custom)

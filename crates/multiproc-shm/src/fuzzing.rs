@@ -108,7 +108,7 @@ pub fn ring(bytes: &[u8]) {
 /// Decodes one type of handle.
 type Take = fn(&[u8], Arc<OwnedHandle>) -> bool;
 
-const TAKES: [Take; 14] = [
+const TAKES: [Take; 15] = [
     take::<SharedArray<u32>>,
     take::<SharedArray<[u64; 3]>>,
     take::<Mutex<u64>>,
@@ -123,6 +123,7 @@ const TAKES: [Take; 14] = [
     take::<Bells>,
     take::<Lane>,
     take_lent,
+    take_all_lent,
 ];
 
 fn take<T: DeserializeOwned>(message: &[u8], memory: Arc<OwnedHandle>) -> bool {
@@ -135,6 +136,18 @@ fn take_lent(message: &[u8], memory: Arc<OwnedHandle>) -> bool {
     let decoder = Decoder::new(message, vec![memory]).lending(&bulk::LENDER);
     let found = decoder.only::<Bytes>();
     found.is_ok_and(|bytes| bytes.is_lent() && black_box(bytes.iter().max()) != Some(&0))
+}
+
+/// As [`take_lent`], any number of runs: of one piece there is one.
+fn take_all_lent(message: &[u8], memory: Arc<OwnedHandle>) -> bool {
+    release_spare_memory();
+    let decoder = Decoder::new(message, vec![memory]).lending(&bulk::LENDER);
+    let found = decoder.only::<Vec<Bytes>>();
+    found.is_ok_and(|all| {
+        let lent = all.iter().filter(|bytes| bytes.is_lent()).count();
+        assert!(lent <= 1, "one piece has {lent} owners");
+        lent == 1
+    })
 }
 
 /// Good handles and their memory, for [`segment`].
@@ -158,16 +171,19 @@ pub fn segment_seeds() -> Vec<Vec<u8>> {
         seed(10, &Once::new().expect(MADE)),
         seed(11, &Bells::create(2).expect(MADE)),
         seed(12, &Lane::create(CAPACITY).expect(MADE)),
-        lent_seed(13),
+        lent_seed(13, &LENT_RUN),
+        lent_seed(14, &vec![LENT_RUN]),
     ]
 }
 
-/// As [`seed`], of a hundred bytes in a piece that is shorter than any that is made.
-fn lent_seed(which: u8) -> Vec<u8> {
+/// How a run of a hundred bytes in a piece is encoded.
+const LENT_RUN: (usize, u32, u64, u64) = (usize::MAX, 0, 64, 100);
+
+/// As [`seed`], of runs in a piece that is shorter than any that is made.
+fn lent_seed<T: Serialize + ?Sized>(which: u8, runs: &T) -> Vec<u8> {
     const SIZE: u16 = 512;
     let mut message = vec![];
-    let place = (usize::MAX, 0_u32, 64_u64, 100_u64);
-    let plain = encode(&place, &mut message).expect("it can be encoded");
+    let plain = encode(runs, &mut message).expect("it can be encoded");
     assert!(plain.is_empty());
     let mut image = bulk::header(SIZE.into());
     image.resize(SIZE.into(), 7);

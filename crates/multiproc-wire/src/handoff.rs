@@ -12,6 +12,7 @@
 //!    for the thread's next message.
 //! 2. Scopes nest: a `Serialize` implementation that itself sends something opens an inner one.
 //! 3. A handle that is put twice is sent once; both values get the same one.
+//! 4. What one value alone may have ([`take_out`]) no other value of the message gets, whatever the message says.
 //!
 //! What can outlast its message is in `lasting.rs`; long runs of bytes that do not go with the others, in `loan.rs`.
 
@@ -114,6 +115,8 @@ pub enum HandoffError {
     NotInMessage,
     /// The message has no handle of that index.
     Missing(u32),
+    /// The message names a handle twice that one value alone may have.
+    NotShared(u32),
 }
 
 impl fmt::Display for HandoffError {
@@ -127,6 +130,12 @@ impl fmt::Display for HandoffError {
                 write!(
                     f,
                     "the message refers to handle {index}, which did not come with it"
+                )
+            }
+            HandoffError::NotShared(index) => {
+                write!(
+                    f,
+                    "the message refers to handle {index} twice, which one value alone may have"
                 )
             }
         }
@@ -222,50 +231,48 @@ pub fn when_sent(run: impl FnOnce() + 'static) -> Result<(), HandoffError> {
 ///
 /// # Errors
 /// [`HandoffError::NotInMessage`] where no message is being decoded on this thread,
-/// [`HandoffError::Missing`] where it has no such handle.
+/// [`HandoffError::Missing`] where it has no such handle, [`HandoffError::NotShared`] where another value has taken it
+/// out.
 pub fn take(index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
-    with_offer(index, |offer| Arc::clone(offer.handle()))
+    with_offers(|offers| offers.take(index))
+}
+
+/// As [`take`], of a handle that nobody else who is in the message may have, neither before nor after.
+///
+/// # Errors
+/// As [`take`]; [`HandoffError::NotShared`] also where another value has it.
+pub fn take_out(index: u32) -> Result<Offer, HandoffError> {
+    with_offers(|offers| offers.take_out(index))
 }
 
 /// What the handle with that index was opened as in an earlier message of the same sender, if it was kept
 /// and it was that.
 #[must_use]
 pub fn opened<T: Any + Send + Sync>(index: u32) -> Option<Arc<T>> {
-    let opened = |offer: &Offer| match offer {
-        Offer::Once(_) => None,
-        Offer::Kept(keepsake) => keepsake.opened(),
-    };
-    with_offer(index, opened).ok().flatten()
+    let opened = with_offers(|offers| Ok(offers.look(index)?.opened()));
+    opened.ok().flatten()
 }
 
 /// Has what the handle with that index was opened as kept for as long as the handle is; says whether it is.
 pub fn keep(index: u32, opened: &Arc<impl Any + Send + Sync>) -> bool {
-    let keep = |offer: &Offer| match offer {
-        Offer::Once(_) => false,
-        Offer::Kept(keepsake) => {
-            keepsake.keep(Arc::clone(opened) as _);
-            true
-        }
-    };
-    with_offer(index, keep).unwrap_or(false)
+    with_offers(|offers| Ok(offers.look(index)?.keep(opened))).unwrap_or(false)
 }
 
-fn with_offer<R>(index: u32, look: impl FnOnce(&Offer) -> R) -> Result<R, HandoffError> {
-    let missing = match MODE.get() {
-        Mode::Decoding { filled: true } => HandoffError::Missing(index),
-        Mode::Decoding { filled: false } => return Err(HandoffError::Missing(index)),
+fn with_offers<R>(
+    look: impl FnOnce(&mut Offers) -> Result<R, HandoffError>,
+) -> Result<R, HandoffError> {
+    match MODE.get() {
+        Mode::Decoding { filled: true } => {}
+        Mode::Decoding { filled: false } => return look(&mut Offers::default()),
         _ => return Err(HandoffError::NotInMessage),
-    };
-    let contents = CONTENTS.take();
-    let found = match contents.as_deref() {
-        Some(Contents::Offered(offers)) => usize::try_from(index)
-            .ok()
-            .and_then(|at| offers.0.get(at))
-            .map(look),
-        _ => None,
+    }
+    let mut contents = CONTENTS.take();
+    let found = match contents.as_deref_mut() {
+        Some(Contents::Offered(offers)) => look(offers),
+        _ => look(&mut Offers::default()),
     };
     CONTENTS.set(contents);
-    found.ok_or(missing)
+    found
 }
 
 fn with_handoff<R>(
@@ -302,7 +309,7 @@ pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> 
 /// Runs `decode` inside a scope that offers these handles.
 #[inline]
 pub(crate) fn decoding<R>(offers: &mut Offers, decode: impl FnOnce() -> R) -> R {
-    let filled = !offers.0.is_empty();
+    let filled = !offers.is_empty();
     let offered = || Contents::Offered(std::mem::take(offers));
     let scope = Open::new(Mode::Decoding { filled }, offered);
     let result = decode();
@@ -402,14 +409,35 @@ mod tests {
     }
 
     #[test]
+    fn what_one_value_alone_may_have_no_other_gets() {
+        let mut offers = Offers::from(vec![handle(), handle(), handle()]);
+        let refused = |index| HandoffError::NotShared(index);
+        decoding(&mut offers, || {
+            assert!(take_out(0).is_ok());
+            assert_eq!(take_out(0).unwrap_err(), refused(0));
+            assert_eq!(take(0).unwrap_err(), refused(0));
+            assert!(opened::<u64>(0).is_none() && !keep(0, &Arc::new(7_u64)));
+            assert!(take(1).is_ok());
+            assert_eq!(take_out(1).unwrap_err(), refused(1));
+            assert!(take(1).is_ok());
+            assert_eq!(take_out(3).unwrap_err(), HandoffError::Missing(3));
+        });
+        // Nor does one that is decoded later from the same message.
+        decoding(&mut offers, || {
+            assert_eq!(take(0).unwrap_err(), refused(0));
+            assert_eq!(take_out(1).unwrap_err(), refused(1));
+            assert!(take_out(2).is_ok());
+        });
+        assert_eq!(take_out(2).unwrap_err(), HandoffError::NotInMessage);
+    }
+
+    #[test]
     fn what_is_kept_is_found_as_what_it_was_opened_as() {
         let keepsake = Arc::new(Keepsake::new(handle()));
         let opened_as = Arc::new(7_u64);
         for time in 0..2 {
-            let mut offers = Offers(vec![
-                Offer::Once(handle()),
-                Offer::Kept(Arc::clone(&keepsake)),
-            ]);
+            let offers = [Offer::Once(handle()), Offer::Kept(Arc::clone(&keepsake))];
+            let mut offers = Offers::from_iter(offers);
             decoding(&mut offers, || {
                 assert_eq!(opened::<u64>(0), None);
                 assert_eq!(opened::<u64>(1).is_some(), time == 1);

@@ -96,3 +96,15 @@ fn a_future_finds_a_message_whose_sender_was_killed_before_it_rang() {
     };
     assert_eq!(answer.unwrap(), 7);
 }
+
+#[test]
+fn no_message_makes_two_receivers_of_one() {
+    let (_sender, receiver) = ends();
+    let mut bytes = vec![];
+    let handoff = multiproc_wire::encode(&receiver, &mut bytes).unwrap();
+    let twice = bytes.repeat(2);
+    let handles = || handoff.handles().to_vec();
+    let error = multiproc_wire::decode::<(Rx, Rx)>(&twice, handles()).unwrap_err();
+    assert!(error.to_string().contains("twice"), "{error}");
+    multiproc_wire::decode::<Rx>(&bytes, handles()).unwrap();
+}

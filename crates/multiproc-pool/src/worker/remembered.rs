@@ -41,7 +41,7 @@ impl Remembered {
             self.0.insert(number & !INTRODUCED, Arc::clone(&keepsake));
             Ok(Offer::Kept(keepsake))
         });
-        offers.collect::<Result<_, _>>().map(Offers)
+        offers.collect()
     }
 
     /// Lets go what has these numbers, some of which may not be there.

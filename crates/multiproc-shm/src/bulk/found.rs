@@ -8,6 +8,8 @@
 //!    have it drops it. Nobody writes to it in that time.
 //! 3. What comes with a descriptor each time stays mapped here for the next, at most [`MOST`] and [`MOST_BYTES`]: without
 //!    a descriptor, and until its maker lets it go or it has to make room.
+//! 4. A message has one run in a piece, since a piece is lent to one message at a time. One that names a piece twice is not of
+//!    a sender that keeps to this: the second run would be read when the first has given the piece back.
 
 use std::collections::VecDeque;
 use std::slice;
@@ -17,7 +19,7 @@ use multiproc_sync::primitive::Ordering;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
 use multiproc_sys::process::own_id;
-use multiproc_wire::handoff::{self, Lent};
+use multiproc_wire::handoff::{self, Lent, Offer};
 
 use super::pieces::{holders, word};
 use super::{FIELDS, HEADER, LEFT, MAGIC};
@@ -51,22 +53,24 @@ pub(super) fn release() {
 
 /// The run that a message says is there.
 pub(super) fn find(index: u32, offset: u64, length: u64) -> Result<Lent, String> {
-    let found = match handoff::opened::<Found>(index) {
+    // By Invariant 4.
+    let offer = handoff::take_out(index).map_err(|error| error.to_string())?;
+    let found = match offer.opened::<Found>() {
         Some(found) => found,
-        None => open(index)?,
+        None => open(&offer)?,
     };
     Run::new(found, offset, length).map(|run| Arc::new(run) as Lent)
 }
 
-fn open(index: u32) -> Result<Arc<Found>, String> {
-    let handle = handoff::take(index).map_err(|error| error.to_string())?;
+fn open(offer: &Offer) -> Result<Arc<Found>, String> {
+    let handle = offer.handle();
     let failed = |error| format!("memory that was lent cannot be mapped: {error}");
-    let number = map::identity(&handle).map_err(failed)?;
+    let number = map::identity(handle).map_err(failed)?;
     if let Some(found) = known(number) {
         return Ok(found);
     }
-    let found = Arc::new(Found::map(&handle, number)?);
-    if !handoff::keep(index, &found) {
+    let found = Arc::new(Found::map(handle, number)?);
+    if !offer.keep(&found) {
         keep(&found);
     }
     Ok(found)

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map;
 use multiproc_wire::handoff::{Loan, Offers};
-use multiproc_wire::{DecodeError, Decoder, Encoder};
+use multiproc_wire::{DecodeError, Decoder, Descriptor, Encoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -153,6 +153,41 @@ fn lying_references_are_errors() {
         assert!(receive::<Bytes>(&bytes, handles.clone()).unwrap()[..] == [1; LONG]);
     }
     assert!(pieces::release() && !pieces::release());
+}
+
+/// Encodes as a reference to bytes that somebody else in the message has lent.
+struct Fake(u64);
+
+impl Serialize for Fake {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (usize::MAX, 0_u32, self.0, 10_u64).serialize(serializer)
+    }
+}
+
+#[test]
+fn one_piece_has_one_owner_whatever_a_message_says() {
+    let _turn = turn();
+    let long = || Bytes::from(vec![1; LONG]);
+    for at in [64, 100] {
+        let sent = send(&(long(), Fake(at)));
+        assert_eq!((sent.handles.len(), sent.loans.len()), (1, 1));
+        let error = receive::<(Bytes, Bytes)>(&sent.bytes, sent.handles.clone()).unwrap_err();
+        assert!(error.to_string().contains("twice"), "{error}");
+        // Copied and given back, or before the true one.
+        let sent = send(&(Fake(at), long()));
+        assert!(receive::<(Copied, Bytes)>(&sent.bytes, sent.handles.clone()).is_err());
+        // Nor by its handle alone.
+        let sent = send(&(0_u32, long()));
+        let received = receive::<(Descriptor, Bytes)>(&sent.bytes, sent.handles.clone());
+        assert!(received.unwrap_err().to_string().contains("twice"));
+        let sent = send(&(long(), 0_u32));
+        assert!(receive::<(Bytes, Descriptor)>(&sent.bytes, sent.handles).is_err());
+    }
+    // What one message has said is no matter of the next.
+    let sent = send(&(long(), long()));
+    assert_eq!(sent.handles.len(), 2);
+    let (one, two): (Bytes, Bytes) = receive(&sent.bytes, sent.handles).unwrap();
+    assert!(one.is_lent() && two.is_lent() && one == two);
 }
 
 #[test]

@@ -28,6 +28,12 @@ fn what_is_good_is_taken() {
     }
 }
 
+#[test]
+fn one_piece_named_twice_is_refused() {
+    let forged = lent_seed(14, &vec![LENT_RUN; 2]);
+    assert!(!segment(&forged));
+}
+
 /// Whatever number a peer has left in any word, nothing adds up to a panic.
 #[test]
 fn each_word_at_its_ends() {

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use multiproc_sys::handle::OwnedHandle;
 
+use super::HandoffError;
+
 /// What something shared is known by in this process for as long as it is there. It belongs to whoever maps or holds it,
 /// not to a message.
 #[derive(Default)]
@@ -148,17 +150,90 @@ pub enum Offer {
 }
 
 impl Offer {
-    pub(super) fn handle(&self) -> &Arc<OwnedHandle> {
+    /// The handle.
+    #[must_use]
+    pub fn handle(&self) -> &Arc<OwnedHandle> {
         match self {
             Offer::Once(handle) => handle,
             Offer::Kept(keepsake) => keepsake.handle(),
+        }
+    }
+
+    /// As [`handoff::opened`](super::opened).
+    #[must_use]
+    pub fn opened<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        match self {
+            Offer::Once(_) => None,
+            Offer::Kept(keepsake) => keepsake.opened(),
+        }
+    }
+
+    /// As [`handoff::keep`](super::keep).
+    pub fn keep(&self, opened: &Arc<impl Any + Send + Sync>) -> bool {
+        match self {
+            Offer::Once(_) => false,
+            Offer::Kept(keepsake) => {
+                keepsake.keep(Arc::clone(opened) as _);
+                true
+            }
         }
     }
 }
 
 /// The handles that come with a message, in the order of their indices.
 #[derive(Clone, Debug, Default)]
-pub struct Offers(pub Vec<Offer>);
+pub struct Offers(Vec<Offered>);
+
+#[derive(Clone, Debug)]
+struct Offered {
+    /// Nothing once one value has taken it out.
+    offer: Option<Offer>,
+    /// Values of the message have it.
+    taken: bool,
+}
+
+impl Offers {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn at(&mut self, index: u32) -> Result<&mut Offered, HandoffError> {
+        let offered = usize::try_from(index).ok();
+        let offered = offered.and_then(|at| self.0.get_mut(at));
+        offered.ok_or(HandoffError::Missing(index))
+    }
+
+    pub(super) fn look(&mut self, index: u32) -> Result<&Offer, HandoffError> {
+        let offer = self.at(index)?.offer.as_ref();
+        offer.ok_or(HandoffError::NotShared(index))
+    }
+
+    pub(super) fn take(&mut self, index: u32) -> Result<Arc<OwnedHandle>, HandoffError> {
+        let handle = Arc::clone(self.look(index)?.handle());
+        self.at(index)?.taken = true;
+        Ok(handle)
+    }
+
+    pub(super) fn take_out(&mut self, index: u32) -> Result<Offer, HandoffError> {
+        let offered = self.at(index)?;
+        let offer = match offered.taken {
+            true => None,
+            false => offered.offer.take(),
+        };
+        offer.ok_or(HandoffError::NotShared(index))
+    }
+}
+
+impl FromIterator<Offer> for Offers {
+    fn from_iter<I: IntoIterator<Item = Offer>>(offers: I) -> Offers {
+        let offered = |offer| Offered {
+            offer: Some(offer),
+            taken: false,
+        };
+        Offers(offers.into_iter().map(offered).collect())
+    }
+}
 
 impl From<Vec<Arc<OwnedHandle>>> for Offers {
     #[inline]
@@ -167,7 +242,7 @@ impl From<Vec<Arc<OwnedHandle>>> for Offers {
         if handles.is_empty() {
             return Offers::default();
         }
-        Offers(handles.into_iter().map(Offer::Once).collect())
+        handles.into_iter().map(Offer::Once).collect()
     }
 }
 
