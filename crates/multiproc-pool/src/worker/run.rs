@@ -10,9 +10,12 @@ use super::work::describe;
 use crate::protocol::{ARGUMENTS_LOST, RETURNED, RUN_HEADER, TASK_HEADER};
 use crate::view::span::Entered;
 
-/// So many answers are published before whoever waits for them is told, at most: a look at whether somebody
+/// So many answers are published before whoever waits for them is told, at least: a look at whether somebody
 /// does is a fence, some ten nanoseconds, which is then nothing beside the tasks.
-const MOST_UNTOLD: u32 = 32;
+const LEAST_UNTOLD: u32 = 32;
+
+/// And at most, where there is more to do than this record: whoever is told later wakes less often for the same.
+const MOST_UNTOLD: u32 = 128;
 
 /// Tasks of one record.
 struct Run<'a, 'w> {
@@ -67,7 +70,8 @@ impl<'a> Run<'a, '_> {
         if self.failure.is_some() {
             return None;
         }
-        if self.worker.untold >= MOST_UNTOLD {
+        let untold = self.worker.untold;
+        if untold >= LEAST_UNTOLD && (untold >= MOST_UNTOLD || !self.worker.tasks.has_news()) {
             self.worker.tell();
         }
         let index = self.worker.claiming.claim(&self.worker.lane.claims())?;

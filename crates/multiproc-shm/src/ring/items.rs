@@ -140,6 +140,13 @@ impl<M> ItemConsumer<M> {
         tail.wrapping_sub(self.head)
     }
 
+    /// Whether items that were [seen](Self::look) are left to be taken.
+    #[must_use]
+    #[inline]
+    pub fn has_seen(&self) -> bool {
+        self.seen != self.head
+    }
+
     /// Looks for items, and says whether there are any. What the producer did before it published the last of them is seen
     /// by whoever looks for it after this.
     #[inline]

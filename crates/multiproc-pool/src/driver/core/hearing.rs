@@ -14,6 +14,9 @@ impl Core {
     pub(super) fn hear(&mut self, seat: usize) {
         let mut heard = 0;
         let mut job_heard = None;
+        if let Seat::Taken(worker) = &mut self.seats[seat] {
+            worker.look_for_short_answers();
+        }
         loop {
             while let Some((job, count)) = self.hear_short(seat) {
                 job_heard = Some(job);

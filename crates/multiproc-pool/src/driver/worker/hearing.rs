@@ -81,11 +81,17 @@ impl Worker {
         Ok(Some(heard))
     }
 
-    /// How many of the short answers there are may be taken, if the worker's oldest task has that ticket, before what is
-    /// said in a record has its turn. `None` where there is no short answer.
+    /// Looks for short answers, all that are there now. What comes while they are taken in is for the next look: who looked after
+    /// each few would find a few more each time, and take the line on which the worker writes away from it.
+    pub(in crate::driver) fn look_for_short_answers(&mut self) {
+        self.items.look();
+    }
+
+    /// How many of the short answers that were seen may be taken, if the worker's oldest task has that ticket, before what
+    /// is said in a record has its turn. `None` where there is none.
     pub(in crate::driver) fn short_answers(&mut self, oldest: u32) -> Option<usize> {
-        // First, so that whatever was said before them is seen below.
-        if self.distrusted.is_some() || !self.items.look() {
+        // Whatever was said before the look is seen below.
+        if self.distrusted.is_some() || !self.items.has_seen() {
             return None;
         }
         // What cannot be is found again by `hear`.
