@@ -310,7 +310,7 @@ pub(crate) fn start(
     }
     if setting.method != StartMethod::Spawn {
         // What no system call can carry is found by whoever would have to.
-        drop(command(setting, &[]).map_err(start)?);
+        check(setting).map_err(start)?;
     }
     let (arguments, handles, here) = match call {
         Call::Sent(arguments, handles) => (arguments, handles, None),
@@ -361,6 +361,23 @@ pub(crate) fn start(
     let memory = setting.memory.take();
     let child = Child::register(setting.name.clone(), waiter, setting.daemon, memory);
     Ok((child, link))
+}
+
+/// What [`command`] would refuse.
+fn check(setting: &Setting) -> io::Result<()> {
+    let (program, name, arguments) = executable::to_start(&setting.name);
+    sys::check_text(program.as_os_str(), "the path of the image")?;
+    sys::check_text(&name, "the name of the process")?;
+    for argument in arguments {
+        sys::check_text(&argument, "an argument")?;
+    }
+    for (name, value) in &setting.environment {
+        sys::check_variable(name, value)?;
+    }
+    match &setting.folder {
+        Some(folder) => sys::check_text(folder.as_os_str(), "the path of the folder"),
+        None => Ok(()),
+    }
 }
 
 /// Without streams and trigger.

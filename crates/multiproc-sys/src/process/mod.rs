@@ -19,7 +19,7 @@ pub use fork::{
     settle, standard_stream, thread_count,
 };
 pub use imp::{
-    Command, FIRST_INHERITED, Stdio, at_exit, inherited, look_after, main_stack_size,
-    open_standard_streams, own_image, parent_id, set_name,
+    Command, FIRST_INHERITED, Stdio, at_exit, check_text, check_variable, inherited, look_after,
+    main_stack_size, open_standard_streams, own_image, parent_id, set_name,
 };
 pub use own_id::own_id;

@@ -174,17 +174,13 @@ impl<'a> Command<'a> {
     /// # Errors
     /// `InvalidInput` for a name that is empty or has a `=` in it, or a NUL byte.
     pub fn variable(&mut self, name: &OsStr, value: &OsStr) -> io::Result<()> {
-        if name.is_empty() || name.as_bytes()[1..].contains(&b'=') {
-            return Err(invalid(format!(
-                "{name:?} cannot name an environment variable"
-            )));
-        }
+        check_name(name)?;
         let mut entry = OsString::with_capacity(name.len() + value.len() + 1);
         entry.push(name);
         entry.push("=");
         entry.push(value);
         self.environment
-            .push(c_string(&entry, "an environment variable")?);
+            .push(c_string(&entry, A_VARIABLE)?);
         Ok(())
     }
 
@@ -403,9 +399,44 @@ impl Drop for Attributes {
     }
 }
 
+/// Finds what [`Command`] would refuse, in a text that no system call is to carry.
+///
+/// # Errors
+/// `InvalidInput` where it contains a NUL byte; `what` says whose it is.
+pub fn check_text(text: &OsStr, what: &str) -> io::Result<()> {
+    if text.as_bytes().contains(&0) {
+        return Err(with_nul(text, what));
+    }
+    Ok(())
+}
+
+/// As [`check_text`], for what [`Command::variable`] would refuse.
+///
+/// # Errors
+/// As that.
+pub fn check_variable(name: &OsStr, value: &OsStr) -> io::Result<()> {
+    check_name(name)?;
+    check_text(name, A_VARIABLE)?;
+    check_text(value, A_VARIABLE)
+}
+
+const A_VARIABLE: &str = "an environment variable";
+
+fn check_name(name: &OsStr) -> io::Result<()> {
+    if name.is_empty() || name.as_bytes()[1..].contains(&b'=') {
+        return Err(invalid(format!(
+            "{name:?} cannot name an environment variable"
+        )));
+    }
+    Ok(())
+}
+
 fn c_string(text: &OsStr, what: &str) -> io::Result<CString> {
-    CString::new(text.as_bytes())
-        .map_err(|_| invalid(format!("{what} contains a NUL byte: {text:?}")))
+    CString::new(text.as_bytes()).map_err(|_| with_nul(text, what))
+}
+
+fn with_nul(text: &OsStr, what: &str) -> io::Error {
+    invalid(format!("{what} contains a NUL byte: {text:?}"))
 }
 
 fn invalid(why: String) -> io::Error {
