@@ -84,19 +84,22 @@ pub(crate) fn refuse_start(error: &io::Error) -> ! {
 /// An order that was taken and is to be carried out.
 pub(crate) struct Task {
     pub(crate) order: Order,
+    /// What it names, where that was looked for already and is there.
+    callable: Option<Callable>,
     body: Vec<u8>,
     /// How many of the body's last bytes are the arguments, and the handles in them.
     arguments: (usize, Offers),
 }
 
-/// Step 5 (see `startup.rs`): the order, and what it makes of this process, whose environment `enter` sees to.
+/// Step 5 (see `startup.rs`): what the order makes of this process, whose environment `enter` sees to.
 pub(crate) fn take_order(
     link: &Link,
+    task: Result<Task, String>,
     parent: ParentProcess,
     enter: impl FnOnce(&Link) -> Result<(), String>,
 ) -> Task {
     signal::as_at_start_of_main();
-    let task = receive_order(link).and_then(|task| {
+    let task = task.and_then(|task| {
         // Before the limits: it may need a descriptor.
         enter(link)?;
         become_child(&task.order, parent)?;
@@ -135,6 +138,10 @@ pub(crate) fn report_refusal(link: &Link, why: &str) {
 
 pub(crate) fn receive_order(link: &Link) -> Result<Task, String> {
     let (body, handles) = receive(link, ORDER, "the order")?;
+    read_order(body, handles)
+}
+
+fn read_order(body: Vec<u8>, handles: Vec<Arc<OwnedHandle>>) -> Result<Task, String> {
     let mut decoder = Decoder::new(&body, handles);
     let (image, order): (Vec<u8>, Order) = decoder
         .decode()
@@ -145,9 +152,19 @@ pub(crate) fn receive_order(link: &Link) -> Result<Task, String> {
     let arguments = decoder.into_rest();
     Ok(Task {
         order,
+        callable: None,
         body,
         arguments,
     })
+}
+
+/// An order without handles, for a child that is forked from this process: what can be done with it by the one for all
+/// is done before, and finds nothing that has to be copied first.
+pub(crate) fn order_of_a_fork(body: &[u8]) -> Result<Task, String> {
+    let mut task = read_order(body.to_vec(), Vec::new())?;
+    // Where it is not there, the child says why.
+    task.callable = callable(&task.order).ok();
+    Ok(task)
 }
 
 /// The environment behind the order.
@@ -193,7 +210,7 @@ fn callable(order: &Order) -> Result<Callable, String> {
 
 /// Calls the function of an order, and reports; the code to end with.
 pub(crate) fn carry_out(link: &Link, task: Task) -> Result<i32, String> {
-    let callable = callable(&task.order)?;
+    let callable = task.callable.map_or_else(|| callable(&task.order), Ok)?;
     let code = call_and_report(link, &task.order, |panics, results| {
         let (bytes, handles) = task.arguments;
         let arguments = Decoder::new(&task.body[task.body.len() - bytes..], handles);

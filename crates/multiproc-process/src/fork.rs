@@ -84,7 +84,7 @@ pub(crate) fn start(
         unsafe { hook::replace_environment(&setting.environment) };
         Ok(())
     };
-    let (link, task) = startup::begin_forked(theirs, life, parent, place, enter);
+    let (link, task) = startup::begin_forked(theirs, None, life, parent, place, enter);
     match here {
         Some(here) => child::run_here(link, &task, here),
         None => child::run(link, task),

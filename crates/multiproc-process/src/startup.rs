@@ -2,7 +2,8 @@
 //!
 //! # Steps
 //!
-//! 1. Parent: makes a socket pair and writes the order (function, arguments, handles) into its end.
+//! 1. Parent: makes a socket pair and writes the order (function, arguments, handles) into its end; a fork server is
+//!    given it, which reads it for the child.
 //! 2. Parent: has the child made, by one of three methods, and drops the socket's other end.
 //!    `Spawn`: starts the image, with the other end and the lifeline as the only inherited handles, and
 //!    the trigger variable in the environment. `ForkServer` and `Fork`: see `forkserver/mod.rs` and `fork.rs`;
@@ -158,7 +159,7 @@ fn enter(start: Option<Start>) {
     let (link, parent) =
         take_over(trigger.parent).unwrap_or_else(|error| child::refuse_start(&error));
     let link = child::adopt(link);
-    let task = child::take_order(link, parent, |_| Ok(()));
+    let task = child::take_order(link, child::receive_order(link), parent, |_| Ok(()));
     if let Some(start) = start {
         // SAFETY: this is the hook that was given `start`, and `run` does not return.
         unsafe { start.run_remaining() };
@@ -250,9 +251,11 @@ pub(crate) struct Place {
     pub(crate) session: bool,
 }
 
-/// Steps 3 to 5 of a child that was forked and is one level deeper already, whose environment `enter` sees to.
+/// Steps 3 to 5 of a child that was forked and is one level deeper already, whose environment `enter` sees to; where
+/// its order is not read yet, it is on the link.
 pub(crate) fn begin_forked(
     socket: Socket,
+    order: Option<Result<child::Task, String>>,
     parents_life: OwnedHandle,
     parent: u32,
     place: Place,
@@ -266,7 +269,10 @@ pub(crate) fn begin_forked(
         take_hold(parents_life, parent)
     });
     match taken {
-        Ok(parent) => (link, child::take_order(link, parent, enter)),
+        Ok(parent) => {
+            let task = order.unwrap_or_else(|| child::receive_order(link));
+            (link, child::take_order(link, task, parent, enter))
+        }
         Err(error) => child::refuse(link, &error.to_string()),
     }
 }
@@ -326,15 +332,17 @@ pub(crate) fn start(
     body.extend_from_slice(arguments);
 
     let (ours, theirs) = Socket::pair().map_err(start)?;
-    let mut link = Some(Link::new(ours));
-    // The socket is empty and holds more than a frame: this does not wait.
+    let ours = Link::new(ours);
     let frame = Frame {
         kind: ORDER,
         body: &body,
         handles,
     };
-    let sent = link.as_ref().map(|link| link.send(frame, Deadline::now()));
-    sent.transpose().map_err(start)?;
+    if setting.method != StartMethod::ForkServer {
+        // The socket is empty and holds more than a frame: this does not wait.
+        ours.send(frame, Deadline::now()).map_err(start)?;
+    }
+    let mut link = Some(ours);
     let waiter = match setting.method {
         StartMethod::Spawn => {
             let parents_life = lifeline::share().map_err(start)?;
@@ -351,7 +359,7 @@ pub(crate) fn start(
             let link = link
                 .as_ref()
                 .expect("it is given up by a forked child only");
-            forkserver::start(setting, link, theirs)?
+            forkserver::start(setting, frame, link, theirs)?
         }
         StartMethod::Fork(promise) => {
             fork::start(setting, promise, theirs, here, || drop(link.take()))?

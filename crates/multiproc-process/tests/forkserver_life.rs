@@ -307,6 +307,26 @@ fn a_child_has_its_parents_environment_whatever_the_server_has() {
     });
 }
 
+#[test]
+fn an_order_of_any_length_arrives_with_or_without_an_environment_of_its_own() {
+    apart(|()| {
+        let found = |text: String| (text.len(), std::env::var_os("GIVEN").is_some());
+        // It goes with the request up to some length, over the child's link beyond that, in memory beyond that.
+        for length in [0, 3_800, 4_000, 4_096, 5_000, 40_000, 1 << 20] {
+            for given in [false, true] {
+                let mut builder = builder();
+                if given {
+                    builder = builder.env("GIVEN", "");
+                }
+                let child = builder.spawn(found, "x".repeat(length)).unwrap();
+                assert_eq!(child.join().unwrap(), (length, given));
+            }
+            // The next is asked of a server that does not answer any more, and then of another.
+            kill(server().unwrap(), SIGKILL).unwrap();
+        }
+    });
+}
+
 fn apart_in_turn(case: fn(())) {
     join(Process::spawn(case, ()).unwrap()).unwrap();
 }

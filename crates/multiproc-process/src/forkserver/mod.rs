@@ -8,13 +8,15 @@
 //!    its report comes back over that.
 //! b. Server, in the hook before `main`: holds on to the lifeline, runs what the image still had to initialise,
 //!    and serves requests until the control socket ends (`serve.rs`).
-//! c. Parent: puts the child's environment behind the order, where it is not the one that the server was started with;
-//!    writes 0 into the shared number, sends a request with the child's end of its link, its folder and its streams,
-//!    and waits for the answer or the server's end, until the start's deadline.
-//! d. Server: forks a sibling of itself, hence a child of the parent; the kernel writes its number to the shared
-//!    number before it runs. Answers.
+//! c. Parent: writes 0 into the shared number, sends a request with the order, the child's end of its link, its folder
+//!    and its streams, and waits for the answer or the server's end, until the start's deadline. A long order, and one
+//!    with handles, goes over the link, and so does the child's environment where it is not the one that the server
+//!    was started with.
+//! d. Server: reads the order, and finds what it names: here that costs nothing, and each child would first have to copy
+//!    the pages it needs for that. Forks a sibling of itself, hence a child of the parent; the kernel writes its number
+//!    to the shared number before it runs. Answers. Makes ready what the next child is to hold on to.
 //! e. Child: gives up what is the server's, leads a group, enters its folder, puts its streams in place, holds
-//!    on to the lifeline, and goes on at step 5.
+//!    on to the lifeline, and goes on at step 5, with the order that is there already or is on the link.
 //!
 //! One start at a time uses the server; who waits for its turn does so until its own deadline.
 //!
@@ -28,6 +30,8 @@
 //! | the parent | before e | the child finds another parent than it should have, or the lifeline broken |
 //! | | after e | the kernel kills it; and the server, by the same lifeline |
 //!
+//! A request is complete in itself, or refers to what waits on the link, so that it can be made again to another server.
+//! An order that is none is the child's to say so, which has a link to say it on.
 //! A server that cannot fork is replaced as one that has died: limits are those of its own start.
 //! A server that does not answer by the deadline, or within a time that no fork takes, is killed; what the number
 //! says then is certain.
@@ -68,6 +72,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const KILLED: Duration = Duration::from_secs(10);
 /// How often a start begins anew with another server.
 const ATTEMPTS: usize = 3;
+/// The longest order that goes with its request, in bytes; a longer one is not worth a copy in the server.
+const SHORT: usize = 4 << 10;
 /// The room for names that `ps` shows.
 const TITLE: usize = 128;
 
@@ -166,8 +172,14 @@ where
     Ok(())
 }
 
-/// Steps c and d, and a where there is no server. `ours` is the other end of `theirs`.
-pub(crate) fn start(setting: &Setting, ours: &Link, theirs: Socket) -> Result<Waiter, Error> {
+/// Steps c and d, and a where there is no server, for a child that is to be sent `order`. `ours` is the other end of
+/// `theirs`.
+pub(crate) fn start(
+    setting: &Setting,
+    order: Frame<'_>,
+    ours: &Link,
+    theirs: Socket,
+) -> Result<Waiter, Error> {
     let fail = |kind| Error::new(kind, None);
     let start = |error| fail(Kind::Start(error));
     let server_failed = |failure| fail(Kind::Server(failure));
@@ -180,13 +192,21 @@ pub(crate) fn start(setting: &Setting, ours: &Link, theirs: Socket) -> Result<Wa
     let mut handles = vec![theirs.as_handle(), folder.as_handle()];
     handles.extend(streams.iter().filter_map(Stream::handle));
     let streams = streams.each_ref().map(Stream::kind);
+    let in_request = order.handles.is_empty() && order.body.len() <= SHORT;
+    let order = if in_request {
+        protocol::Order::Here(order.body)
+    } else {
+        // Sent once, it stays where the child reads it, as its environment does. There is room for both: this does
+        // not wait.
+        ours.send(order, Deadline::now()).map_err(start)?;
+        protocol::Order::Sent
+    };
     let mut environment = Environment::Servers;
     let mut turn =
         Turn::take(setting.deadline).ok_or_else(|| server_failed(ServerFailure::Silent))?;
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let server = turn.server(setting.deadline)?;
-        // Sent once, it stays where the child reads it.
         if environment == Environment::Servers && server.environment != setting.environment {
             send_environment(&setting.environment, ours)?;
             environment = Environment::Sent;
@@ -195,6 +215,7 @@ pub(crate) fn start(setting: &Setting, ours: &Link, theirs: Socket) -> Result<Wa
             session: setting.session,
             environment,
             streams,
+            order,
         };
         match server.ask(&request, &handles, setting.deadline) {
             Ok(Answer::Forked(pid)) => return sys::look_after(pid).map_err(start),
@@ -237,7 +258,6 @@ fn send_environment(environment: &startup::Environment, link: &Link) -> Result<(
         body: &body,
         handles: &[],
     };
-    // There is room for it beside the order: this does not wait.
     link.send(frame, Deadline::now())
         .map_err(|error| fail(Kind::Start(error)))
 }
@@ -402,7 +422,7 @@ impl Server {
     /// Step c.
     fn ask(
         &self,
-        request: &Request,
+        request: &Request<'_>,
         handles: &[BorrowedHandle<'_>],
         deadline: Deadline,
     ) -> Result<Answer, Lost> {

@@ -2,7 +2,8 @@
 //!
 //! | message | bytes | handles |
 //! |---|---|---|
-//! | fork | 0, session, whose environment, kinds of the three streams | the child's end of its link, its folder, streams of kind 1 |
+//! | fork | 0, session, whose environment, kinds of the three streams, 1, the order | the child's end of its link, its folder, streams of kind 1 |
+//! | | the same with 0 and no order: it is on the link | the same |
 //! | preload | 1 | the server's end of the link with the order |
 //! | forked | 0 | |
 //! | failed | 1, the error's number in 4 bytes | |
@@ -15,13 +16,23 @@ use multiproc_sys::process::{self as sys, Stdio};
 
 /// To the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(super) enum Request<'a> {
     Fork {
         session: bool,
         environment: Environment,
         streams: [StreamKind; 3],
+        order: Order<'a>,
     },
     Preload,
+}
+
+/// The order of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order<'a> {
+    /// This, with no handles in it.
+    Here(&'a [u8]),
+    /// One that is on its link.
+    Sent,
 }
 
 /// The environment of a child.
@@ -39,43 +50,56 @@ pub(super) enum StreamKind {
     Handle,
 }
 
-impl Request {
+impl<'a> Request<'a> {
     pub(super) fn bytes(self) -> Vec<u8> {
         match self {
             Request::Fork {
                 session,
                 environment,
-                streams,
+                streams: [input, output, error],
+                order,
             } => {
-                let sent = environment == Environment::Sent;
-                let kinds = streams.map(|kind| u8::from(kind == StreamKind::Handle));
-                [&[0, u8::from(session), u8::from(sent)], &kinds[..]].concat()
+                let sent = u8::from(environment == Environment::Sent);
+                let [input, output, error] =
+                    [input, output, error].map(|kind| u8::from(kind == StreamKind::Handle));
+                let (here, order) = match order {
+                    Order::Here(order) => (1, order),
+                    Order::Sent => (0, &[][..]),
+                };
+                let head = [0, u8::from(session), sent, input, output, error, here];
+                [&head, order].concat()
             }
             Request::Preload => vec![1],
         }
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Request> {
+    pub(super) fn from_bytes(bytes: &'a [u8]) -> Option<Request<'a>> {
         match *bytes {
-            [0, session @ 0..=1, sent @ 0..=1, ref kinds @ ..] => {
-                let kind = |kind: u8| match kind {
-                    0 => Some(StreamKind::Null),
-                    1 => Some(StreamKind::Handle),
-                    _ => None,
-                };
-                let [input, output, error] = *kinds else {
-                    return None;
-                };
-                Some(Request::Fork {
-                    session: session == 1,
-                    environment: if sent == 1 {
-                        Environment::Sent
-                    } else {
-                        Environment::Servers
-                    },
-                    streams: [kind(input)?, kind(output)?, kind(error)?],
-                })
-            }
+            [
+                0,
+                session @ 0..=1,
+                sent @ 0..=1,
+                input @ 0..=1,
+                output @ 0..=1,
+                error @ 0..=1,
+                here @ 0..=1,
+                ref order @ ..,
+            ] => Some(Request::Fork {
+                session: session == 1,
+                environment: match sent {
+                    1 => Environment::Sent,
+                    _ => Environment::Servers,
+                },
+                streams: [input, output, error].map(|kind| match kind {
+                    1 => StreamKind::Handle,
+                    _ => StreamKind::Null,
+                }),
+                order: match here {
+                    1 => Order::Here(order),
+                    _ if order.is_empty() => Order::Sent,
+                    _ => return None,
+                },
+            }),
             [1] => Some(Request::Preload),
             _ => None,
         }
@@ -151,17 +175,19 @@ impl Answer {
 /// What is said over the control socket, as functions of bytes.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing {
-    use super::{Answer, Environment, FORKED, Request, StreamKind, failed};
+    use super::{Answer, Environment, FORKED, Order, Request, StreamKind, failed};
     use std::io;
 
     pub(crate) fn seeds() -> Vec<Vec<u8>> {
-        let fork = Request::Fork {
+        let fork = |order| Request::Fork {
             session: true,
             environment: Environment::Sent,
             streams: [StreamKind::Null, StreamKind::Handle, StreamKind::Null],
+            order,
         };
         vec![
-            fork.bytes(),
+            fork(Order::Here(b"order")).bytes(),
+            fork(Order::Sent).bytes(),
             Request::Preload.bytes(),
             FORKED.to_vec(),
             failed(&io::Error::from_raw_os_error(11)),
@@ -197,11 +223,19 @@ mod tests {
                 session: false,
                 environment: Environment::Sent,
                 streams: [Null, Handle, Handle],
+                order: Order::Sent,
             },
             Request::Fork {
                 session: true,
                 environment: Environment::Servers,
                 streams: [Handle, Null, Null],
+                order: Order::Here(b"order"),
+            },
+            Request::Fork {
+                session: false,
+                environment: Environment::Servers,
+                streams: [Null, Null, Handle],
+                order: Order::Here(b""),
             },
         ];
         for request in requests {
@@ -212,10 +246,12 @@ mod tests {
             &[2],
             &[1, 0],
             &[0],
-            &[0, 0, 0, 0, 0],
-            &[0, 2, 0, 0, 0, 0],
-            &[0, 0, 2, 0, 0, 0],
-            &[0, 0, 0, 0, 0, 3],
+            &[0, 0, 0, 0, 0, 0],
+            &[0, 2, 0, 0, 0, 0, 0],
+            &[0, 0, 2, 0, 0, 0, 0],
+            &[0, 0, 0, 0, 0, 3, 0],
+            &[0, 0, 0, 0, 0, 0, 2],
+            &[0, 0, 0, 0, 0, 0, 0, 1],
         ] {
             assert_eq!(Request::from_bytes(bytes), None, "{bytes:?}");
         }

@@ -1,6 +1,7 @@
 //! The fork server's own side: one thread, before `main`, from its start to the end of the control socket.
 
 use std::io;
+use std::mem::ManuallyDrop;
 
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::{AsHandle, BorrowedHandle, OwnedHandle};
@@ -10,7 +11,8 @@ use multiproc_sys::socket::{Received, Socket};
 use multiproc_sys::{lifeline, signal};
 use multiproc_wire::Link;
 
-use super::protocol::{Environment, FORKED, Request, StreamKind, failed};
+use super::protocol::{Environment, FORKED, Order, Request, StreamKind, failed};
+use crate::child::Task;
 use crate::startup::{self, Place};
 use crate::{child, registry};
 
@@ -23,11 +25,22 @@ struct Server {
     /// What ends this process with its parent.
     held: BorrowedHandle<'static>,
     number: SharedNumber,
+    /// For children that read from nowhere, where it could be had. They share it, which nobody can tell.
+    nowhere: Option<OwnedHandle>,
     title: Option<Title>,
     /// What this process was started with, …
     environment: startup::Environment,
     /// … and whether that is still its own, and so each child's.
     kept: bool,
+}
+
+/// A child that is to be forked.
+struct Wanted {
+    link: OwnedHandle,
+    place: Place,
+    environment: Environment,
+    /// Read here, where that need not be done once more by each child; or none, and it is on the link.
+    order: Option<Result<Task, String>>,
 }
 
 /// Step b: never returns, but as a child that was forked here and has ended its task.
@@ -60,7 +73,8 @@ impl Server {
             control: Socket::inherited(control, parent)?,
             parents_life,
             held,
-            number: SharedNumber::open(&memory)?,
+            number: SharedNumber::open_here_alone(&memory)?,
+            nowhere: sys::open_nowhere().ok(),
             title,
             environment: startup::own_environment(),
             kept: true,
@@ -71,8 +85,12 @@ impl Server {
         // The identity is computed once, for all children.
         startup::identity();
         let mut sibling = self.prepare();
+        // Room for whatever comes, so that it is not asked first how long that is.
         let mut bytes = Vec::new();
+        let mut life = None;
         loop {
+            // While nobody waits for it; what goes wrong goes wrong again when it is needed.
+            life = life.or_else(|| self.life().ok());
             let handles = match self.control.receive(&mut bytes, Deadline::NEVER) {
                 Ok(Received::Message(handles)) => handles,
                 // The parent has ended, or a request has lost its handles since this process may open too few:
@@ -84,12 +102,16 @@ impl Server {
                     session,
                     environment,
                     streams,
+                    order,
                 }) => {
-                    match &sibling {
-                        Ok(sibling) => {
-                            self = self.fork(sibling, session, environment, streams, handles);
+                    let wanted = Wanted::new(session, environment, streams, order, handles);
+                    let life = life.take().map_or_else(|| self.life(), Ok);
+                    match (&sibling, life, wanted) {
+                        (Ok(sibling), Ok(life), Ok(wanted)) => {
+                            self = self.fork(sibling, life, wanted);
                         }
-                        Err(error) => self.answer(&failed(error)),
+                        (Err(error), ..) => self.answer(&failed(error)),
+                        (_, Err(error), _) | (.., Err(error)) => self.answer(&failed(&error)),
                     };
                 }
                 Some(Request::Preload) => {
@@ -101,6 +123,11 @@ impl Server {
         }
     }
 
+    /// What a child holds on to.
+    fn life(&self) -> io::Result<OwnedHandle> {
+        lifeline::share_again(self.parents_life.as_handle())
+    }
+
     /// After code of others has run here: whether that has left threads behind or changed the environment.
     fn prepare(&mut self) -> io::Result<Sibling> {
         self.kept = self.environment == startup::own_environment();
@@ -109,37 +136,7 @@ impl Server {
     }
 
     /// Steps d and e; returns in the server only.
-    fn fork(
-        self,
-        sibling: &Sibling,
-        session: bool,
-        environment: Environment,
-        streams: [StreamKind; 3],
-        handles: Vec<OwnedHandle>,
-    ) -> Server {
-        let mut handles = handles.into_iter();
-        let (Some(link), Some(folder)) = (handles.next(), handles.next()) else {
-            self.answer(&failed(&io::Error::other(
-                "it got a request without handles",
-            )));
-            return self;
-        };
-        let streams = streams.map(|kind| match (kind, handles.as_slice().is_empty()) {
-            (StreamKind::Handle, false) => handles.next().map_or(Stdio::Null, Stdio::Handle),
-            _ => Stdio::Null,
-        });
-        let place = Place {
-            streams,
-            folder: Some(folder),
-            session,
-        };
-        let life = match lifeline::share_again(self.parents_life.as_handle()) {
-            Ok(life) => life,
-            Err(error) => {
-                self.answer(&failed(&error));
-                return self;
-            }
-        };
+    fn fork(self, sibling: &Sibling, life: OwnedHandle, wanted: Wanted) -> Server {
         // SAFETY: this process has one thread, as `Sibling::new` has found after all that could have started
         // one; it holds no lock here, and nothing of this server is used by the child but what follows.
         match unsafe { sibling.fork(self.number.word()) } {
@@ -151,30 +148,39 @@ impl Server {
                 self.answer(&failed(&error));
                 self
             }
-            Ok(Fork::Child) => self.become_child(place, environment, life, link),
+            Ok(Fork::Child) => self.become_child(life, wanted),
         }
     }
 
     /// Step e.
-    fn become_child(
-        self,
-        place: Place,
-        environment: Environment,
-        life: OwnedHandle,
-        link: OwnedHandle,
-    ) -> ! {
+    fn become_child(self, life: OwnedHandle, wanted: Wanted) -> ! {
         let Server {
             parent,
             control,
             parents_life,
             held,
             number,
+            nowhere,
             title,
             environment: servers,
             kept,
         } = self;
+        let Wanted {
+            link,
+            mut place,
+            environment,
+            order,
+        } = wanted;
+        // Not mapped here: there is nothing to unmap.
+        let _number = ManuallyDrop::new(number);
+        // Each of its strings that is freed is a page of the server's that this process has to copy.
+        let servers = ManuallyDrop::new(servers);
         // The server's, and not to be kept open or written to from here.
-        drop((control, number, parents_life));
+        drop((control, parents_life));
+        match (&place.streams[0], nowhere) {
+            (Stdio::Null, Some(nowhere)) => place.streams[0] = Stdio::Handle(nowhere),
+            (_, nowhere) => drop(nowhere),
+        }
         // SAFETY: in a forked child, of what the server holds, which nothing here uses.
         unsafe { lifeline::close_copy(held) };
         // SAFETY: in the child, of which this thread is the only one. What the server's preload may have
@@ -182,16 +188,20 @@ impl Server {
         unsafe { lifeline::after_fork() };
         registry::after_fork(registry::children());
         let enter = |link: &Link| {
+            let sent;
             let wanted = match environment {
-                Environment::Sent => child::receive_environment(link)?,
+                Environment::Sent => {
+                    sent = child::receive_environment(link)?;
+                    &sent
+                }
                 Environment::Servers if kept => return Ok(()),
-                Environment::Servers => servers,
+                Environment::Servers => &*servers,
             };
             // SAFETY: in the child, of which this thread is the only one.
-            unsafe { hook::replace_environment(&wanted) };
+            unsafe { hook::replace_environment(wanted) };
             Ok(())
         };
-        let (link, task) = startup::begin_forked(link.into(), life, parent, place, enter);
+        let (link, task) = startup::begin_forked(link.into(), order, life, parent, place, enter);
         if let Some(title) = title {
             // SAFETY: the parent gives the server no argument but its name; no other thread runs here.
             unsafe { title.show(task.order.name.as_bytes()) };
@@ -202,6 +212,38 @@ impl Server {
     fn answer(&self, bytes: &[u8]) {
         // A parent that does not listen any more has ended, and so does this process.
         let _heard = self.control.send(bytes, &[], Deadline::NEVER);
+    }
+}
+
+impl Wanted {
+    fn new(
+        session: bool,
+        environment: Environment,
+        streams: [StreamKind; 3],
+        order: Order<'_>,
+        handles: Vec<OwnedHandle>,
+    ) -> io::Result<Wanted> {
+        let mut handles = handles.into_iter();
+        let (Some(link), Some(folder)) = (handles.next(), handles.next()) else {
+            return Err(io::Error::other("it got a request without handles"));
+        };
+        let streams = streams.map(|kind| match (kind, handles.as_slice().is_empty()) {
+            (StreamKind::Handle, false) => handles.next().map_or(Stdio::Null, Stdio::Handle),
+            _ => Stdio::Null,
+        });
+        Ok(Wanted {
+            link,
+            place: Place {
+                streams,
+                folder: Some(folder),
+                session,
+            },
+            environment,
+            order: match order {
+                Order::Here(order) => Some(child::order_of_a_fork(order)),
+                Order::Sent => None,
+            },
+        })
     }
 }
 

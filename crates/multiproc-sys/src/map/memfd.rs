@@ -211,6 +211,14 @@ impl Mapping {
         self.advise(libc::MADV_POPULATE_WRITE)
     }
 
+    /// Has forked children of this process find nothing where it is mapped here.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
+        self.advise(libc::MADV_DONTFORK)
+    }
+
     fn advise(&self, advice: libc::c_int) -> io::Result<()> {
         // SAFETY: the range is that of the mapping, whose contents none of the advices changes.
         restarting(|| unsafe { libc::madvise(self.as_ptr().cast(), self.len(), advice) }).map(drop)

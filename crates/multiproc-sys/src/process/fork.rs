@@ -95,6 +95,17 @@ impl SharedNumber {
         Mapping::new(memory, length).map(SharedNumber)
     }
 
+    /// As [`open`](Self::open), for a process whose forked children do not use it: where it is mapped here nothing is
+    /// there, so that it must not be dropped there.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_here_alone(memory: &OwnedFd) -> io::Result<SharedNumber> {
+        let number = SharedNumber::open(memory)?;
+        number.0.keep_from_children()?;
+        Ok(number)
+    }
+
     /// Where the number is.
     #[must_use]
     pub fn word(&self) -> &AtomicU32 {
@@ -268,10 +279,10 @@ pub fn settle(streams: &[Stdio; 3], folder: Option<&OwnedFd>, session: bool) -> 
         match (stream, handle) {
             (Stdio::Handle(_), Some(handle)) => put(handle.number(), number)?,
             (Stdio::Null, _) => {
-                let null = fs::OpenOptions::new()
-                    .read(number == 0)
-                    .write(number != 0)
-                    .open("/dev/null")?;
+                let null = match number {
+                    0 => open_nowhere()?,
+                    _ => fs::OpenOptions::new().write(true).open(NOWHERE)?.into(),
+                };
                 put(null.as_raw_fd(), number)?;
                 // Where the number was free it is the file itself, which stays.
                 if null.as_raw_fd() == number {
@@ -281,8 +292,23 @@ pub fn settle(streams: &[Stdio; 3], folder: Option<&OwnedFd>, session: bool) -> 
             _ => {}
         }
     }
-    super::open_standard_streams();
+    if streams
+        .iter()
+        .any(|stream| matches!(stream, Stdio::Inherit))
+    {
+        super::open_standard_streams();
+    }
     Ok(())
+}
+
+const NOWHERE: &str = "/dev/null";
+
+/// A handle to read nothing from.
+///
+/// # Errors
+/// Too many open files; where there is no `/dev/null`.
+pub fn open_nowhere() -> io::Result<OwnedFd> {
+    fs::File::open(NOWHERE).map(OwnedFd::from)
 }
 
 fn put(from: i32, to: i32) -> io::Result<()> {

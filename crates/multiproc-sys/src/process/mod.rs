@@ -16,7 +16,7 @@ cfg_select! {
 }
 pub use fork::{
     Fork, SharedNumber, Sibling, current_folder, exit_now, flush_streams, fork, open_folder,
-    settle, standard_stream, thread_count,
+    open_nowhere, settle, standard_stream, thread_count,
 };
 pub use imp::{
     Command, FIRST_INHERITED, Stdio, at_exit, check_text, check_variable, inherited, look_after,

@@ -179,8 +179,7 @@ impl<'a> Command<'a> {
         entry.push(name);
         entry.push("=");
         entry.push(value);
-        self.environment
-            .push(c_string(&entry, A_VARIABLE)?);
+        self.environment.push(c_string(&entry, A_VARIABLE)?);
         Ok(())
     }
 
