@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::job::Job;
 use super::{JobId, Mark, Scheduler, Sent, TaskId, Worker};
 
 impl<M: Mark> Scheduler<M> {
@@ -41,13 +40,14 @@ impl<M: Mark> Scheduler<M> {
         self.job_mut(id).is_some_and(|job| job.pace(task))
     }
 
-    /// Whether a worker has more than the window of the job that its youngest tasks are of.
-    pub(crate) fn is_over(&self, worker: usize) -> bool {
+    /// How many a worker has beyond the window of the job that its youngest tasks are of: of those that were sent together.
+    pub(crate) fn excess(&self, worker: usize) -> usize {
         let youngest = self.youngest(worker);
-        let window = youngest
-            .and_then(|sent| self.job(sent.task.job))
-            .map(Job::window);
-        window.is_some_and(|window| self.count(worker) > window)
+        let over = youngest.and_then(|sent| {
+            let window = self.job(sent.task.job)?.window();
+            Some(self.count(worker).saturating_sub(window).min(sent.count))
+        });
+        over.unwrap_or(0)
     }
 
     /// A worker is gone: the tasks it had, oldest first. Those it had not started are to be

@@ -162,9 +162,10 @@ impl Core {
             return;
         }
         for seat in 0..self.seats.len() {
-            while self.scheduler.is_over(seat) {
+            loop {
                 let before = self.scheduler.count(seat);
-                self.recall(seat, before - 1);
+                let excess = self.scheduler.excess(seat);
+                self.recall(seat, before - excess);
                 if self.scheduler.count(seat) == before {
                     break;
                 }
