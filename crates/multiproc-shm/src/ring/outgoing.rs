@@ -13,6 +13,8 @@ use super::producer::{Position, Producer, PushError};
 /// begins.
 #[derive(Debug)]
 pub struct Outgoing<B> {
+    /// What goes before the message, and is one with it.
+    head: Vec<u8>,
     message: B,
     tag: u16,
     pushed: usize,
@@ -23,11 +25,22 @@ impl<B: AsRef<[u8]>> Outgoing<B> {
     /// A message of which nothing was pushed yet.
     pub fn new(message: B, tag: u16) -> Outgoing<B> {
         Outgoing {
+            head: Vec::new(),
             message,
             tag,
             pushed: 0,
             first: None,
         }
+    }
+
+    /// The same, that begins with `head`: the consumer receives both as one message.
+    #[must_use]
+    pub fn behind(self, head: Vec<u8>) -> Outgoing<B> {
+        Outgoing { head, ..self }
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.message.as_ref().len()
     }
 
     /// Pushes as much as there is room for, and says whether that was the rest. Publishing is the
@@ -37,17 +50,20 @@ impl<B: AsRef<[u8]>> Outgoing<B> {
     /// [`Corrupt`] where the consumer's position makes no sense.
     pub fn push<M>(&mut self, producer: &mut Producer<M>) -> Result<bool, Corrupt> {
         while !self.is_done() {
-            let rest = &self.message.as_ref()[self.pushed..];
-            let part = &rest[..rest.len().min(producer.max_len())];
+            let length = self.next_len(producer.max_len());
+            let head = &self.head[self.pushed.min(self.head.len())..];
+            let message = &self.message.as_ref()[self.pushed.saturating_sub(self.head.len())..];
+            let head = &head[..head.len().min(length)];
+            let part = [head, &message[..length - head.len()]];
             let first = if self.first.is_none() { Word::FIRST } else { 0 };
-            let more = if part.len() < rest.len() {
+            let more = if self.pushed + length < self.len() {
                 Word::MORE
             } else {
                 0
             };
-            match producer.push_part(&[part], self.tag, first | more) {
+            match producer.push_part(&part, self.tag, first | more) {
                 Ok(position) => {
-                    self.pushed += part.len();
+                    self.pushed += length;
                     self.first.get_or_insert(position);
                 }
                 Err(PushError::Corrupt(corrupt)) => return Err(corrupt),
@@ -83,7 +99,7 @@ impl<B: AsRef<[u8]>> Outgoing<B> {
     /// to wait for room for.
     #[must_use]
     pub fn next_len(&self, max_len: usize) -> usize {
-        (self.message.as_ref().len() - self.pushed).min(max_len)
+        (self.len() - self.pushed).min(max_len)
     }
 
     /// The record that begins the message, once it is pushed: what to take back, or to ask about.
@@ -95,7 +111,7 @@ impl<B: AsRef<[u8]>> Outgoing<B> {
     /// Whether all of it was pushed.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.first.is_some() && self.pushed == self.message.as_ref().len()
+        self.first.is_some() && self.pushed == self.len()
     }
 
     /// The message.

@@ -115,6 +115,36 @@ fn what_was_taken_back_is_passed_over_with_the_rest_of_its_message() {
 }
 
 #[test]
+fn a_message_behind_a_head_is_received_as_one_however_it_is_cut() {
+    for (head, body) in [
+        (0, 0),
+        (5, 0),
+        (0, 5),
+        (5, 5),
+        (100, 3),
+        (3, 200),
+        (100, 100),
+    ] {
+        let (mut producer, mut consumer) = local(CAPACITY).unwrap();
+        let mut assembler = Assembler::new(1000);
+        let mut outgoing = Outgoing::new(vec![2; body], 7).behind(vec![1; head]);
+        let mut whole = false;
+        while !whole {
+            let _done = outgoing.push(&mut producer).unwrap();
+            let _nobody_sleeps = producer.publish();
+            while let Some(record) = consumer.peek().unwrap() {
+                assert_eq!(record.tag(), 7);
+                whole = assembler.add(&record).unwrap();
+                let _waiting: bool = record.advance();
+            }
+            let _nobody_waits: bool = consumer.release();
+        }
+        assert!(outgoing.is_done());
+        assert_eq!(assembler.take(), [vec![1; head], vec![2; body]].concat());
+    }
+}
+
+#[test]
 fn a_record_that_was_overwritten_counts_as_claimed() {
     let (mut producer, mut consumer) = local(MIN_CAPACITY).unwrap();
     let first = producer.push(&[&[0; 8]], 0).unwrap();
