@@ -1,15 +1,13 @@
 //! From values to bytes and handles, in a buffer that a thread keeps.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
-use multiproc_sys::handle::OwnedHandle;
 use multiproc_wire::Encoder;
 use multiproc_wire::handoff::Lender;
 use serde::Serialize;
 
 use crate::error::Stop;
-use crate::transport::PREFIX;
+use crate::transport::{Handles, PREFIX};
 
 thread_local! {
     /// Where the thread's next message is encoded.
@@ -26,7 +24,7 @@ pub(crate) const KEPT: usize = 8 << 20;
 pub(crate) fn transmit<T: Serialize>(
     message: &T,
     lender: Option<&'static Lender>,
-    mut send: impl FnMut(&mut [u8], &[Arc<OwnedHandle>]) -> Result<(), Stop>,
+    mut send: impl FnMut(&mut [u8], Handles<'_>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let in_buffer = |buffer: &RefCell<Vec<u8>>| {
         // In use where the value's own code sends something, too, while it is encoded.
@@ -47,7 +45,7 @@ fn transmit_in<T: Serialize>(
     buffer: &mut Vec<u8>,
     message: &T,
     lender: Option<&'static Lender>,
-    send: impl FnOnce(&mut [u8], &[Arc<OwnedHandle>]) -> Result<(), Stop>,
+    send: impl FnOnce(&mut [u8], Handles<'_>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     buffer.clear();
     buffer.extend_from_slice(&[0; PREFIX]);
@@ -57,19 +55,19 @@ fn transmit_in<T: Serialize>(
     if !handoff.is_empty() {
         return transmit_with_handoff(encoder, send);
     }
-    send(bytes, &[])
+    send(bytes, Handles::default())
 }
 
 #[cold]
 fn transmit_with_handoff(
     mut encoder: Encoder<'_>,
-    send: impl FnOnce(&mut [u8], &[Arc<OwnedHandle>]) -> Result<(), Stop>,
+    send: impl FnOnce(&mut [u8], Handles<'_>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let loans = encoder.take_loans();
     // Before the receiver can look.
     loans.iter().for_each(|loan| loan.sent());
     let (bytes, handoff) = encoder.encoded();
-    if let Err(stop) = send(bytes, handoff.handles()) {
+    if let Err(stop) = send(bytes, handoff.into()) {
         loans.iter().for_each(|loan| loan.taken_back());
         return Err(stop);
     }

@@ -33,7 +33,9 @@
 //!   ends that are in flight inside a message.
 //! - What could not be sent is given back.
 //!
-//! Long runs of bytes or numbers are best sent as [`Bytes`] or [`Bulk`].
+//! Long runs of bytes or numbers are best sent as [`Bytes`] or [`Bulk`]. An array, a lock or other shared memory that is sent
+//! again and again costs no descriptor: a receiver keeps what it was sent twice, at most 64 of them and for as long as the
+//! sender has it; when that is gone, until it next waits.
 //!
 //! While both sides keep up, a message costs no allocation but the value's own, and the system is called
 //! once a millisecond at most.

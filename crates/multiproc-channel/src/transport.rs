@@ -11,7 +11,8 @@ use std::task::Waker;
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::wait::Watch;
-use multiproc_wire::handoff::Lender;
+use multiproc_wire::Handoff;
+use multiproc_wire::handoff::{Known, Lender};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ChannelError, Stop};
@@ -53,6 +54,24 @@ pub(crate) const PREFIX: usize = 12;
 /// The longest message that is received without a buffer of its own.
 pub(crate) const SHORT: usize = 64;
 
+/// The handles of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Handles<'a> {
+    pub(crate) all: &'a [Arc<OwnedHandle>],
+    /// What those are known by that the receiver may keep, by their indices.
+    pub(crate) known: &'a [(u32, Known)],
+}
+
+impl<'a> From<&'a Handoff> for Handles<'a> {
+    #[inline]
+    fn from(handoff: &'a Handoff) -> Handles<'a> {
+        Handles {
+            all: handoff.handles(),
+            known: handoff.known(),
+        }
+    }
+}
+
 /// A channel's sending end. Clones, and what arrives in other processes, send to the same receiver.
 ///
 /// - A message arrives wholly or not at all, whoever is killed when; its handles arrive with it, however many.
@@ -69,7 +88,7 @@ pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
     fn send(
         &self,
         message: &mut [u8],
-        handles: &[Arc<OwnedHandle>],
+        handles: Handles<'_>,
         until: Option<Deadline>,
     ) -> Result<(), Stop>;
 
@@ -78,7 +97,7 @@ pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
     ///
     /// # Errors
     /// As of [`send`](Self::send).
-    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop>;
+    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop>;
 
     /// Has `waker` woken once an offer may find room, or an end: to be made once more after this, and then when woken.
     ///
@@ -262,7 +281,7 @@ impl Outlet for Tx {
     fn send(
         &self,
         message: &mut [u8],
-        handles: &[Arc<OwnedHandle>],
+        handles: Handles<'_>,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         match self {
@@ -272,7 +291,7 @@ impl Outlet for Tx {
         }
     }
 
-    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
         match self {
             Tx::Ring(tx) => tx.offer(message, handles),
             #[cfg(feature = "ipc")]

@@ -36,7 +36,7 @@ use crate::error::{ChannelError, Stop};
 use crate::id::{self, Id};
 use crate::line::Heard;
 use crate::reactor;
-use crate::transport::{Outlet, PREFIX, Told};
+use crate::transport::{Handles, Outlet, PREFIX, Told};
 
 /// A sending end of a channel: a handle to this process's.
 #[derive(Clone, Debug)]
@@ -84,19 +84,19 @@ impl Outlet for Tx {
     fn send(
         &self,
         message: &mut [u8],
-        handles: &[Arc<OwnedHandle>],
+        handles: Handles<'_>,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
-        self.0.send(message, handles, until)
+        self.0.send(message, handles.all, until)
     }
 
     /// A message of several pieces takes a sender that waits: it is too long here.
-    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
         let len = message.len() - PREFIX;
         if len > PIECE {
             return Err(ChannelError::too_long(len, PIECE).into());
         }
-        self.0.send(message, handles, None)
+        self.0.send(message, handles.all, None)
     }
 
     fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {

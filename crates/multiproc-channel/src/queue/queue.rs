@@ -198,7 +198,7 @@ impl<T: Serialize> Queue<T> {
 
     pub(crate) fn put(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
         transmit(message, None, |bytes, handles| {
-            self.port.send(bytes, handles, until)
+            self.port.send(bytes, handles.all, until)
         })
     }
 }

@@ -3,13 +3,16 @@
 //! - `shared`: the channel's memory: the lock between senders, the ring, whether the receiver was dropped
 //! - `crate::line`: the socket pair: bells, handles, and the kernel's word on who is still there
 //! - `sender`, `receiver`: the two ends; `travel`: the two ends as serde values
+//! - `names`, `kept`: what is sent again without its descriptor, as the sender and as the receiver know it
 //! - `known`: the sending ends in this process; `glance`: when to ask whether the receiver is there
 //!
 //! It knows messages as bytes; values are the business of the crate's upper half. The protocol and what a death at
 //! each step leaves behind are in README.md, in this folder.
 
 mod glance;
+mod kept;
 mod known;
+mod names;
 mod receiver;
 mod sender;
 pub(crate) mod shared;

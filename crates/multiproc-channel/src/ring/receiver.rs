@@ -12,7 +12,8 @@ use multiproc_sync::primitive::{Ordering, Woken, futex};
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::wait::Watch;
 
-use super::sender::{OUTSIDE, PLAIN, WITH_HANDLES};
+use super::kept::{self, Kept, LONGEST_HEAD};
+use super::sender::{NAMED, OUTSIDE, PLAIN, WITH_HANDLES};
 use super::shared::Shared;
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
@@ -39,6 +40,8 @@ pub(super) struct End {
     consumer: Consumer<Block>,
     assembler: Assembler,
     pub(super) limits: Limits,
+    /// What is not sent again.
+    pub(super) kept: Kept,
     /// Handles that came before their message was looked at.
     pub(super) parcels: Vec<Parcel>,
     spin: Spin,
@@ -146,8 +149,11 @@ impl End {
             shared,
             line,
             consumer,
-            assembler: Assembler::new(limits.max_message.min(DEFAULT_LIMIT - PREFIX) + PREFIX),
+            assembler: Assembler::new(
+                limits.max_message.min(DEFAULT_LIMIT - LONGEST_HEAD) + LONGEST_HEAD,
+            ),
             limits,
+            kept: Kept::default(),
             parcels: Vec::new(),
             spin: Spin::new(),
             waited_at: 0,
@@ -184,12 +190,14 @@ impl End {
         found: Option<Message>,
         begun: Option<Vec<u8>>,
         parcels: Vec<Parcel>,
+        kept: Kept,
     ) {
         self.found = found.map(Ok);
         if let Some(begun) = begun {
             self.assembler.resume(begun);
         }
         self.parcels = parcels;
+        self.kept = kept;
     }
 
     /// Looks for what the next receive answers.
@@ -326,6 +334,9 @@ impl End {
 
     fn message(&mut self, tag: u16) -> Result<Message, Stop> {
         let mut buffer = self.assembler.take();
+        if tag == NAMED {
+            return self.named(buffer);
+        }
         if tag != WITH_HANDLES && tag != OUTSIDE {
             return Ok(Message::plain(buffer));
         }
@@ -342,8 +353,39 @@ impl End {
         })
     }
 
+    /// A message that begins with a table of its handles.
+    #[cold]
+    fn named(&mut self, buffer: Vec<u8>) -> Result<Message, Stop> {
+        let table = kept::table(&buffer).ok_or(ChannelError::HANDLES_LOST)?;
+        let came = match kept::some_come(table) {
+            true => (self.line).parcel(&buffer, &mut self.buffer, &mut self.parcels),
+            false => Ok(Some(Vec::new())),
+        };
+        let handles = match came {
+            Ok(Some(came)) => Ok(self.kept.resolve(table, came)),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let Ok(Some(handles)) = handles else {
+            self.kept.lose(table, &self.shared);
+            handles?;
+            return Err(ChannelError::HANDLES_LOST.into());
+        };
+        let start = kept::start(table);
+        Ok(Message {
+            buffer,
+            start,
+            handles,
+        })
+    }
+
     /// Waits until there is something to look at.
     fn wait(&mut self, until: Option<Deadline>) -> Result<Heard, Stop> {
+        if !self.kept.is_empty() {
+            let (consumer, assembler) = (&self.consumer, &self.assembler);
+            let all = || !consumer.has_news() && assembler.begun().is_none();
+            self.kept.let_go(&self.shared, all);
+        }
         let Some(until) = until else {
             return self.listen(Deadline::now());
         };

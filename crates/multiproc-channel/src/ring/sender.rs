@@ -16,6 +16,7 @@ use multiproc_wire::handoff::Lender;
 
 use super::glance::Glance;
 use super::known;
+use super::names::{Names, Plan};
 use super::shared::{Shared, Turn};
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
@@ -23,13 +24,15 @@ use crate::id::{self, Id};
 use crate::line::{Heard, Line};
 use crate::outside::{self, Stub};
 use crate::reactor;
-use crate::transport::{Outlet, PREFIX, Told};
+use crate::transport::{Handles, Outlet, PREFIX, Told};
 use crate::words::{self, Watched};
 
 /// The tag of a message that consists of its bytes.
 pub(super) const PLAIN: u16 = 0;
 /// The tag of a message that has the prefix and a parcel.
 pub(super) const WITH_HANDLES: u16 = 1;
+/// The tag of a message that has the prefix, a table of its handles and perhaps a parcel: see `names.rs`.
+pub(super) const NAMED: u16 = 3;
 /// The tag of a message that has the prefix, a length and a parcel: it is in memory of its own, the parcel's last handle.
 pub(super) const OUTSIDE: u16 = 2;
 
@@ -48,6 +51,8 @@ pub(super) struct Port {
     line: Line,
     /// Used by whoever has the turn.
     waiting: Mutex<Waiting>,
+    /// Used by whoever has the turn.
+    names: Arc<Names>,
     next_parcel: AtomicU64,
     /// How many messages were taken when last looked.
     taken: AtomicU64,
@@ -77,6 +82,7 @@ impl Tx {
         let ours = Arc::new(Port {
             noted,
             id,
+            names: Names::new(shared.clone()),
             shared,
             line,
             waiting: Mutex::default(),
@@ -103,13 +109,13 @@ impl Outlet for Tx {
     fn send(
         &self,
         message: &mut [u8],
-        handles: &[Arc<OwnedHandle>],
+        handles: Handles<'_>,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         self.0.send(message, handles, until)
     }
 
-    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
         self.0.offer(message, handles)
     }
 
@@ -156,32 +162,36 @@ impl Port {
     fn send(
         &self,
         message: &mut [u8],
-        handles: &[Arc<OwnedHandle>],
+        handles: Handles<'_>,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         self.check_length(message)?;
-        if handles.is_empty() && self.send_at_once(&message[PREFIX..])? {
+        if handles.all.is_empty() && self.send_at_once(&message[PREFIX..])? {
             return Ok(());
         }
         let turn = self.shared.turn(until).ok_or(Stop::NotNow)?;
-        self.send_in_turn(turn, message, handles, tag_for(handles), until)
+        self.send_in_turn(turn, message, handles, tag_for(handles.all), until)
     }
 
     /// Sends a message of any length if there is room for it, or for what stands for it.
-    fn offer(&self, message: &mut [u8], handles: &[Arc<OwnedHandle>]) -> Result<(), Stop> {
+    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
         self.check_length(message)?;
         if message.len() > ring::max_len(self.shared.capacity()) {
             self.look_for_room(size_of::<Stub>())?;
             // Before anything is locked.
-            let (mut stub, handles) = outside::put(message, handles)?;
+            let (mut stub, all) = outside::put(message, handles.all)?;
+            let handles = Handles {
+                all: &all,
+                known: &[],
+            };
             let turn = self.turn_shortly()?;
-            return self.send_in_turn(turn, &mut stub, &handles, OUTSIDE, None);
+            return self.send_in_turn(turn, &mut stub, handles, OUTSIDE, None);
         }
-        if handles.is_empty() && self.send_at_once(&message[PREFIX..])? {
+        if handles.all.is_empty() && self.send_at_once(&message[PREFIX..])? {
             return Ok(());
         }
         let turn = self.turn_shortly()?;
-        self.send_in_turn(turn, message, handles, tag_for(handles), None)
+        self.send_in_turn(turn, message, handles, tag_for(handles.all), None)
     }
 
     fn turn_shortly(&self) -> Result<Turn<'_>, Stop> {
@@ -215,7 +225,7 @@ impl Port {
         &self,
         turn: Turn<'_>,
         message: &mut [u8],
-        handles: &[Arc<OwnedHandle>],
+        handles: Handles<'_>,
         tag: u16,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
@@ -244,7 +254,7 @@ impl Port {
         &self,
         turn: &Turn<'_>,
         message: &mut [u8],
-        handles: &[Arc<OwnedHandle>],
+        handles: Handles<'_>,
         tag: u16,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
@@ -258,9 +268,18 @@ impl Port {
             let until = until.ok_or(Stop::NotNow)?;
             self.wait(&mut producer, until, |_| self.has_place(sent))?;
         }
-        let parcel = (tag != PLAIN).then(|| self.name_parcel(handles, message));
-        let start = if tag == PLAIN { PREFIX } else { 0 };
-        let mut outgoing = Outgoing::new(&message[start..], tag);
+        let plan = match tag {
+            WITH_HANDLES => self.names.plan(handles),
+            _ => Plan::default(),
+        };
+        let (coming, is_named) = (plan.coming(handles.all), plan.is_named());
+        let parcel = (!coming.is_empty()).then(|| self.name_parcel(&coming, message));
+        let (prefix, body) = message.split_at(PREFIX);
+        let mut outgoing = match tag {
+            PLAIN => Outgoing::new(body, tag),
+            _ if is_named => Outgoing::new(body, NAMED).behind(plan.head(prefix)),
+            _ => Outgoing::new(&*message, tag),
+        };
         while !outgoing.push(&mut producer)? {
             // What was pushed and not published is forgotten with the producer.
             let until = until.ok_or(Stop::NotNow)?;
@@ -270,7 +289,7 @@ impl Port {
         if let Some(name) = parcel {
             // Before the message's end is published: who finds that finds them.
             let until = until.unwrap_or_else(Deadline::now);
-            match self.line.send(name, handles, until)? {
+            match self.line.send(name, &coming, until)? {
                 Heard::Something => {}
                 Heard::Nothing => return Err(Stop::NotNow),
                 Heard::End => return Err(self.receiver_is_gone()),
@@ -279,6 +298,7 @@ impl Port {
         // A peer gone wild may have left any number there.
         let sent = sent.wrapping_add(1);
         self.shared.intend(producer.pushed_to(), sent);
+        self.names.commit(&plan);
         let asleep = producer.publish();
         self.shared.sent().store(sent, Ordering::Relaxed);
         if asleep {

@@ -11,7 +11,9 @@
 //! | 136..140 | the receiver's process, while it has not left in good order | the receiver |
 //! | 192..256 | the senders' processes, while they have not | each its own |
 //! | 256..296 | an event: no future waits for room | who makes room or has sent; who waits |
-//! | 384.. | the ring | |
+//! | 384..896 | by places, numbers of what the receiver keeps there, or 0 (`names.rs`) | who has the lock; 0: the sender whose it is, the receiver |
+//! | 896..904 | the last of these numbers | who has the lock |
+//! | 1024.. | the ring | |
 //!
 //! The counts bound the channel and are told to users. Who is there is the kernel's word (`line.rs`): the
 //! processes' numbers only say who it was, and whether a receiver may hope for a wake through the memory.
@@ -37,7 +39,12 @@ const RECEIVER: usize = 136;
 const SENDERS: usize = 192;
 const MAX_SENDERS: usize = 16;
 const ROOM: usize = 256;
-const RING: usize = 384;
+const NUMBERS: usize = 384;
+const LAST_NUMBER: usize = NUMBERS + PLACES * size_of::<u64>();
+const RING: usize = 1024;
+
+/// So many things a receiver keeps.
+pub(super) const PLACES: usize = 64;
 
 /// In the word at [`CLOSED`]: the receiver was dropped.
 const GONE: u32 = 1;
@@ -312,6 +319,16 @@ impl Shared {
     #[inline]
     pub(crate) fn taken(&self) -> &AtomicU64 {
         self.count(TAKEN)
+    }
+
+    /// By which number what the receiver keeps at that place is known to its sender. 0 is none.
+    pub(super) fn number_at(&self, place: u8) -> &AtomicU64 {
+        self.count(NUMBERS + usize::from(place) % PLACES * size_of::<u64>())
+    }
+
+    /// The last such number that was used.
+    pub(super) fn last_number(&self) -> &AtomicU64 {
+        self.count(LAST_NUMBER)
     }
 
     /// How many messages are there. What others write wildly makes it wrong, and nothing else.

@@ -6,14 +6,19 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use multiproc_shm::SharedArray;
 use multiproc_sync::Deadline;
 
 use super::receiver::Rx;
-use super::sender::PLAIN;
+use super::sender::{NAMED, PLAIN};
+use super::shared::Shared;
 use super::{Tx, create};
-use crate::channel::Receiver;
-use crate::line::Line;
-use crate::transport::{self, Got, Inlet, Outlet, PREFIX, Received, SHORT, Settings, Transport};
+use crate::channel::{Receiver, Sender};
+use crate::error::{ChannelError, TryRecvError};
+use crate::line::{Heard, Line};
+use crate::transport::{
+    self, Got, Handles, Inlet, Outlet, PREFIX, Received, SHORT, Settings, Transport,
+};
 
 const CAPACITY: usize = 1024;
 
@@ -44,7 +49,13 @@ fn a_message_that_was_given_back_is_not_received() {
         let mut unasked = 0;
         for _ in 0..1000 {
             let (sender, receiver) = ends();
-            let send = || sender.send(&mut vec![0; PREFIX + len], &[], Some(Deadline::now()));
+            let send = || {
+                sender.send(
+                    &mut vec![0; PREFIX + len],
+                    Handles::default(),
+                    Some(Deadline::now()),
+                )
+            };
             send().unwrap();
             assert_eq!(take(&receiver), Some(len));
             let watch = receiver.watch().unwrap();
@@ -107,4 +118,99 @@ fn no_message_makes_two_receivers_of_one() {
     let error = multiproc_wire::decode::<(Rx, Rx)>(&twice, handles()).unwrap_err();
     assert!(error.to_string().contains("twice"), "{error}");
     multiproc_wire::decode::<Rx>(&bytes, handles()).unwrap();
+}
+
+type Array = SharedArray<u64>;
+
+fn typed() -> (Sender<Array>, Receiver<Array>, Shared) {
+    let (sender, receiver) = ends();
+    let shared = sender.0.shared().clone();
+    let sender = Sender::new(transport::Tx::Ring(sender));
+    (sender, Receiver::new(transport::Rx::Ring(receiver)), shared)
+}
+
+fn ring_of(receiver: &Receiver<Array>) -> &Rx {
+    match receiver.rx() {
+        transport::Rx::Ring(receiver) => receiver,
+        #[cfg(feature = "ipc")]
+        transport::Rx::Ipc(_) => unreachable!("it is made over the ring"),
+    }
+}
+
+#[test]
+fn a_message_that_names_what_is_not_kept_is_an_error_and_what_follows_is_received() {
+    let (sender, receiver, shared) = typed();
+    let array = Array::from_slice(&[5]).unwrap();
+    let send = || sender.send(array.clone()).unwrap();
+    let receive = || receiver.try_recv().map(|array| array.to_vec().unwrap());
+    (0..3).for_each(|_| send());
+    (0..3).for_each(|_| assert_eq!(receive().unwrap(), [5]));
+    let tables: [&[u8]; 10] = [
+        &[],
+        &[200, 0],
+        &[1],
+        &[1, 1],
+        &[1, 63],
+        &[1, 64],
+        &[1, 0x7f],
+        &[1, 0x80],
+        &[1, 0xff],
+        &[3, 0, 0x85, 0xbf],
+    ];
+    for table in tables {
+        let forged = [&[0; PREFIX], table, &[9; 20]].concat();
+        let turn = shared.turn(None).unwrap();
+        let mut producer = shared.producer(&turn).unwrap();
+        // Cut short where it claims more than there is.
+        let forged = if table.len() < 3 && table.first() != Some(&1) {
+            &forged[..PREFIX + table.len()]
+        } else {
+            &forged[..]
+        };
+        producer.push(&[forged], NAMED).unwrap();
+        producer.publish_quietly();
+        drop(turn);
+        send();
+        match receive() {
+            Err(TryRecvError::Failed(error)) => {
+                assert_eq!(error.to_string(), ChannelError::HANDLES_LOST.to_string());
+            }
+            other => panic!("{table:?}: {other:?}"),
+        }
+        // What was sent before that was heard may name what the forged one has taken away. What comes now does not.
+        drop(receive());
+        send();
+        assert_eq!(receive().unwrap(), [5], "after {table:?}");
+    }
+}
+
+#[test]
+fn what_was_lost_on_its_way_is_sent_anew() {
+    let (sender, receiver, _) = typed();
+    let array = Array::from_slice(&[5]).unwrap();
+    let send = || sender.send(array.clone()).unwrap();
+    send();
+    receiver.try_recv().unwrap();
+    // It is introduced, and named twice.
+    (0..3).for_each(|_| send());
+    let drained = ring_of(&receiver).seat.with(|end| {
+        let heard = end
+            .line
+            .listen(&mut vec![], &mut vec![], Deadline::now())
+            .unwrap();
+        (heard, end.parcels.len())
+    });
+    assert_eq!(drained.unwrap(), (Heard::Something, 0));
+    for _ in 0..3 {
+        match receiver.try_recv() {
+            Err(TryRecvError::Failed(error)) => {
+                assert_eq!(error.to_string(), ChannelError::HANDLES_LOST.to_string());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    (0..3).for_each(|_| send());
+    for _ in 0..3 {
+        assert_eq!(receiver.try_recv().unwrap().to_vec().unwrap(), [5]);
+    }
 }

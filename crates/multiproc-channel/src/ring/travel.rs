@@ -8,6 +8,7 @@ use multiproc_wire::handoff::{self, HandoffError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use super::Limits;
+use super::kept::Kept;
 use super::known;
 use super::receiver::{End, Message, Rx};
 use super::sender::Tx;
@@ -34,6 +35,7 @@ struct TravellingRx {
     found: Option<TravellingMessage>,
     begun: Option<Vec<u8>>,
     parcels: Vec<TravellingParcel>,
+    kept: Vec<(u8, u32)>,
 }
 
 /// A message that was looked for and not received yet.
@@ -124,6 +126,12 @@ impl TravellingRx {
                 .iter()
                 .map(TravellingParcel::put)
                 .collect::<Result<_, _>>()?,
+            kept: end
+                .kept
+                .all()
+                .map(|(place, handle)| Ok((place, handoff::put(handle)?)))
+                .collect::<Result<_, HandoffError>>()
+                .map_err(E::custom)?,
         })
     }
 
@@ -132,7 +140,14 @@ impl TravellingRx {
         let mut end = End::new(shared, take(self.line)?, self.limits).map_err(E::custom)?;
         let parcels = self.parcels.into_iter().map(TravellingParcel::take);
         let found = self.found.map(TravellingMessage::take).transpose()?;
-        end.resume(found, self.begun, parcels.collect::<Result<_, _>>()?);
+        let parcels = parcels.collect::<Result<_, _>>()?;
+        let mut kept = Kept::default();
+        for (place, handle) in self.kept {
+            let handle = handoff::take(handle).map_err(E::custom)?;
+            let no_place = || E::custom("the received receiver keeps something at no place");
+            kept.keep(place, handle).ok_or_else(no_place)?;
+        }
+        end.resume(found, self.begun, parcels, kept);
         Ok(end)
     }
 }

@@ -51,6 +51,12 @@ impl Known {
         self.0.strong_count() == 0
     }
 
+    /// The identity, which is not gone before this is; `None` where it is gone already.
+    #[must_use]
+    pub fn hold(&self) -> Option<Identity> {
+        self.0.upgrade().map(Identity)
+    }
+
     /// Whether both are of the same.
     #[must_use]
     #[inline]
