@@ -158,8 +158,8 @@ fn read_order(body: Vec<u8>, handles: Vec<Arc<OwnedHandle>>) -> Result<Task, Str
     })
 }
 
-/// An order without handles, for a child that is forked from this process: what can be done with it by the one for all
-/// is done before, and finds nothing that has to be copied first.
+/// An order without handles, read for a child that is forked from this process then: the pages that it takes are at hand
+/// here, and each child would have to copy or map them first.
 pub(crate) fn order_of_a_fork(body: &[u8]) -> Result<Task, String> {
     let mut task = read_order(body.to_vec(), Vec::new())?;
     // Where it is not there, the child says why.

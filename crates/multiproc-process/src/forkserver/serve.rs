@@ -39,7 +39,7 @@ struct Wanted {
     link: OwnedHandle,
     place: Place,
     environment: Environment,
-    /// Read here, where that need not be done once more by each child; or none, and it is on the link.
+    /// As this process has read it; none where it is on the link.
     order: Option<Result<Task, String>>,
 }
 
@@ -85,7 +85,6 @@ impl Server {
         // The identity is computed once, for all children.
         startup::identity();
         let mut sibling = self.prepare();
-        // Room for whatever comes, so that it is not asked first how long that is.
         let mut bytes = Vec::new();
         let mut life = None;
         loop {
