@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use multiproc_shm::bulk::LENDER_BY_DESCRIPTOR;
+use multiproc_shm::bulk::LENDER;
 use multiproc_sync::Deadline;
 use multiproc_wire::{Decoder, decode};
 use serde::de::DeserializeOwned;
@@ -245,7 +245,7 @@ impl<T: DeserializeOwned> Receiver<T> {
             Got::Message(message) => message,
         };
         let handles = message.take_handles();
-        let decoder = Decoder::new(message.bytes(), handles).lending(&LENDER_BY_DESCRIPTOR);
+        let decoder = Decoder::new(message.bytes(), handles).lending(&LENDER);
         let value = decoder.only();
         self.rx.give_back(message);
         Ok(value?)

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use multiproc_shm::Block;
-use multiproc_shm::bulk::{self, LENDER_BY_DESCRIPTOR};
+use multiproc_shm::bulk::{self, LENDER};
 use multiproc_shm::ring::{self, Outgoing, PARKED, Producer, Spin};
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Woken, futex};
@@ -101,7 +101,7 @@ const ANY_LENGTH: usize = 1 << 28;
 
 impl Tx {
     pub(crate) fn lender(&self) -> Option<&'static Lender> {
-        (self.0.limits.max_message > ANY_LENGTH).then_some(&LENDER_BY_DESCRIPTOR)
+        (self.0.limits.max_message > ANY_LENGTH).then_some(&LENDER)
     }
 }
 

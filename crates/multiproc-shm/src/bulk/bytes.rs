@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes that travel as one run, and arrive without being copied where they are many.
 ///
-/// They are sent from a vector, and read as a slice. A long run (64 KiB and more as an argument of a pool's task, 256 KiB as its
-/// result or as a message of a channel) is copied once, into memory that sender and receiver have mapped; the receiver's
+/// They are sent from a vector, and read as a slice. A long run (64 KiB and more as an argument of a pool's task or as a message
+/// of a channel, 256 KiB as a task's result) is copied once, into memory that sender and receiver have mapped; the receiver's
 /// `Bytes` *are* that memory, which is used for the sender's next run when they are dropped. So drop them when they
 /// are done with, or [make a vector](Bytes::into_vec) of what is to be kept for long: a sender lends 256 MiB at most,
 /// and what is sent beyond that is copied several times.

@@ -40,8 +40,8 @@ pub(crate) fn release() -> bool {
 
 use multiproc_wire::handoff::Lender;
 
-/// For receivers that are sent a piece's descriptor once, and its number after that. Below, what is spared is less than
-/// what another handle of a message costs.
+/// For receivers that are sent a piece's descriptor once or twice, and its number after that. Below, what is spared is less
+/// than what another handle of a message costs.
 pub static LENDER: Lender = Lender {
     least: 64 << 10,
     lend: pieces::lend,
