@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use multiproc_shm::Event;
 use multiproc_sys::clock::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::map::{self, Mapping};
@@ -22,7 +23,7 @@ const CAPACITY: usize = 256;
 const LINE: usize = 0;
 const BLOCK: usize = 1;
 
-fn channel() -> (Sender<u8>, Receiver<u8>) {
+fn channel<T>() -> (Sender<T>, Receiver<T>) {
     ChannelBuilder::new()
         .capacity(CAPACITY)
         .channel()
@@ -35,10 +36,16 @@ fn channel() -> (Sender<u8>, Receiver<u8>) {
 /// Where there is no memory for a channel.
 #[must_use]
 pub fn travel_seeds() -> Vec<Vec<u8>> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = channel::<u8>();
     sender.send(5).expect("it has room");
     sender.send(6).expect("it has room");
-    vec![seed(0, &sender), seed(1, &receiver)]
+    // One message after the other brings something, introduces it, names it.
+    let (events, received) = channel::<Event>();
+    let event = Event::new().expect("there is memory");
+    for _ in 0..3 {
+        events.send(event.clone()).expect("it has room");
+    }
+    vec![seed(0, &sender), seed(1, &receiver), seed(1, &received)]
 }
 
 /// Which end, how long the message is, the message, the memory.
@@ -64,7 +71,7 @@ struct Parts {
 
 impl Parts {
     fn new() -> Parts {
-        let (sender, _) = channel();
+        let (sender, _) = channel::<u8>();
         let mut message = vec![];
         let handoff = encode(&sender, &mut message).expect("it can be encoded");
         let size = map::length(&handoff.handles()[BLOCK]).expect("the second is the memory");
@@ -225,7 +232,7 @@ pub fn line_seeds() -> Vec<Vec<u8>> {
 pub fn line(bytes: &[u8]) {
     CHANNEL.with_borrow_mut(|kept| {
         let (socket, receiver) = kept.take().unwrap_or_else(|| {
-            let (sender, receiver) = channel();
+            let (sender, receiver) = channel::<u8>();
             let mut message = vec![];
             let handoff = encode(&sender, &mut message).expect("it can be encoded");
             let line = handoff.handles()[LINE]
