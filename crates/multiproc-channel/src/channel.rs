@@ -199,15 +199,15 @@ impl<T: Serialize> Sender<T> {
 
     /// Sends a message if there is room now, for a future.
     pub(crate) fn offer(&self, message: &T) -> Result<(), Stop> {
-        transmit(message, None, |bytes, handles| {
-            self.tx.offer(bytes, handles)
+        transmit(message, None, |bytes, handoff| {
+            self.tx.offer(bytes, handoff)
         })
     }
 
     #[inline]
     fn transmit(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
-        transmit(message, self.tx.lender(), |bytes, handles| {
-            self.tx.send(bytes, handles, until)
+        transmit(message, self.tx.lender(), |bytes, handoff| {
+            self.tx.send(bytes, handoff, until)
         })
     }
 }

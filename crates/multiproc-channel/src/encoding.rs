@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
-use multiproc_wire::Encoder;
 use multiproc_wire::handoff::Lender;
+use multiproc_wire::{Encoder, Handoff};
 use serde::Serialize;
 
 use crate::error::Stop;
-use crate::transport::{Handles, PREFIX};
+use crate::transport::PREFIX;
 
 thread_local! {
     /// Where the thread's next message is encoded.
@@ -24,7 +24,7 @@ pub(crate) const KEPT: usize = 8 << 20;
 pub(crate) fn transmit<T: Serialize>(
     message: &T,
     lender: Option<&'static Lender>,
-    mut send: impl FnMut(&mut [u8], Handles<'_>) -> Result<(), Stop>,
+    mut send: impl FnMut(&mut [u8], &Handoff) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let in_buffer = |buffer: &RefCell<Vec<u8>>| {
         // In use where the value's own code sends something, too, while it is encoded.
@@ -45,7 +45,7 @@ fn transmit_in<T: Serialize>(
     buffer: &mut Vec<u8>,
     message: &T,
     lender: Option<&'static Lender>,
-    send: impl FnOnce(&mut [u8], Handles<'_>) -> Result<(), Stop>,
+    send: impl FnOnce(&mut [u8], &Handoff) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     buffer.clear();
     buffer.extend_from_slice(&[0; PREFIX]);
@@ -55,19 +55,19 @@ fn transmit_in<T: Serialize>(
     if !handoff.is_empty() {
         return transmit_with_handoff(encoder, send);
     }
-    send(bytes, Handles::default())
+    send(bytes, handoff)
 }
 
 #[cold]
 fn transmit_with_handoff(
     mut encoder: Encoder<'_>,
-    send: impl FnOnce(&mut [u8], Handles<'_>) -> Result<(), Stop>,
+    send: impl FnOnce(&mut [u8], &Handoff) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let loans = encoder.take_loans();
     // Before the receiver can look.
     loans.iter().for_each(|loan| loan.sent());
     let (bytes, handoff) = encoder.encoded();
-    if let Err(stop) = send(bytes, handoff.into()) {
+    if let Err(stop) = send(bytes, handoff) {
         loans.iter().for_each(|loan| loan.taken_back());
         return Err(stop);
     }

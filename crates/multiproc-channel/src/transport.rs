@@ -12,7 +12,7 @@ use multiproc_sync::Deadline;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::wait::Watch;
 use multiproc_wire::Handoff;
-use multiproc_wire::handoff::{Known, Lender};
+use multiproc_wire::handoff::Lender;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ChannelError, Stop};
@@ -54,24 +54,6 @@ pub(crate) const PREFIX: usize = 12;
 /// The longest message that is received without a buffer of its own.
 pub(crate) const SHORT: usize = 64;
 
-/// The handles of a message.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Handles<'a> {
-    pub(crate) all: &'a [Arc<OwnedHandle>],
-    /// What those are known by that the receiver may keep, by their indices.
-    pub(crate) known: &'a [(u32, Known)],
-}
-
-impl<'a> From<&'a Handoff> for Handles<'a> {
-    #[inline]
-    fn from(handoff: &'a Handoff) -> Handles<'a> {
-        Handles {
-            all: handoff.handles(),
-            known: handoff.known(),
-        }
-    }
-}
-
 /// A channel's sending end. Clones, and what arrives in other processes, send to the same receiver.
 ///
 /// - A message arrives wholly or not at all, whoever is killed when; its handles arrive with it, however many.
@@ -88,7 +70,7 @@ pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
     fn send(
         &self,
         message: &mut [u8],
-        handles: Handles<'_>,
+        handoff: &Handoff,
         until: Option<Deadline>,
     ) -> Result<(), Stop>;
 
@@ -97,7 +79,7 @@ pub(crate) trait Outlet: Clone + Serialize + for<'de> Deserialize<'de> {
     ///
     /// # Errors
     /// As of [`send`](Self::send).
-    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop>;
+    fn offer(&self, message: &mut [u8], handoff: &Handoff) -> Result<(), Stop>;
 
     /// Has `waker` woken once an offer may find room, or an end: to be made once more after this, and then when woken.
     ///
@@ -281,21 +263,21 @@ impl Outlet for Tx {
     fn send(
         &self,
         message: &mut [u8],
-        handles: Handles<'_>,
+        handoff: &Handoff,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         match self {
-            Tx::Ring(tx) => tx.send(message, handles, until),
+            Tx::Ring(tx) => tx.send(message, handoff, until),
             #[cfg(feature = "ipc")]
-            Tx::Ipc(tx) => tx.send(message, handles, until),
+            Tx::Ipc(tx) => tx.send(message, handoff, until),
         }
     }
 
-    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
+    fn offer(&self, message: &mut [u8], handoff: &Handoff) -> Result<(), Stop> {
         match self {
-            Tx::Ring(tx) => tx.offer(message, handles),
+            Tx::Ring(tx) => tx.offer(message, handoff),
             #[cfg(feature = "ipc")]
-            Tx::Ipc(tx) => tx.offer(message, handles),
+            Tx::Ipc(tx) => tx.offer(message, handoff),
         }
     }
 

@@ -28,6 +28,7 @@ use std::task::Waker;
 use ipc_channel::ipc::IpcBytesSender;
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::{AsHandle, Interest, OwnedHandle, poll};
+use multiproc_wire::Handoff;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::exchange::adopt;
@@ -36,7 +37,7 @@ use crate::error::{ChannelError, Stop};
 use crate::id::{self, Id};
 use crate::line::Heard;
 use crate::reactor;
-use crate::transport::{Handles, Outlet, PREFIX, Told};
+use crate::transport::{Outlet, PREFIX, Told};
 
 /// A sending end of a channel: a handle to this process's.
 #[derive(Clone, Debug)]
@@ -84,19 +85,19 @@ impl Outlet for Tx {
     fn send(
         &self,
         message: &mut [u8],
-        handles: Handles<'_>,
+        handoff: &Handoff,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
-        self.0.send(message, handles.all, until)
+        self.0.send(message, handoff.handles(), until)
     }
 
     /// A message of several pieces takes a sender that waits: it is too long here.
-    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
+    fn offer(&self, message: &mut [u8], handoff: &Handoff) -> Result<(), Stop> {
         let len = message.len() - PREFIX;
         if len > PIECE {
             return Err(ChannelError::too_long(len, PIECE).into());
         }
-        self.0.send(message, handles.all, None)
+        self.0.send(message, handoff.handles(), None)
     }
 
     fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {

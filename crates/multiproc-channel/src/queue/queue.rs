@@ -197,8 +197,8 @@ impl<T: Serialize> Queue<T> {
     }
 
     pub(crate) fn put(&self, message: &T, until: Option<Deadline>) -> Result<(), Stop> {
-        transmit(message, None, |bytes, handles| {
-            self.port.send(bytes, handles.all, until)
+        transmit(message, None, |bytes, handoff| {
+            self.port.send(bytes, handoff.handles(), until)
         })
     }
 }

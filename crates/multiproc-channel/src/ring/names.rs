@@ -31,10 +31,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use multiproc_sync::primitive::Ordering;
 use multiproc_sys::handle::OwnedHandle;
 use multiproc_sys::process::own_id;
+use multiproc_wire::Handoff;
 use multiproc_wire::handoff::{Gone, Identity, Known};
 
 use super::shared::{PLACES, Shared};
-use crate::transport::Handles;
+
+/// The handles of a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handles<'a> {
+    pub(super) all: &'a [Arc<OwnedHandle>],
+    /// What those are known by that the receiver may keep, by their indices.
+    pub(super) known: &'a [(u32, Known)],
+}
+
+impl<'a> From<&'a Handoff> for Handles<'a> {
+    fn from(handoff: &'a Handoff) -> Handles<'a> {
+        Handles {
+            all: handoff.handles(),
+            known: handoff.known(),
+        }
+    }
+}
 
 /// With a place: what comes is to be kept there.
 pub(super) const INTRODUCED: u8 = 0x80;

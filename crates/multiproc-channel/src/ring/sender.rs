@@ -12,11 +12,12 @@ use multiproc_shm::ring::{self, Outgoing, PARKED, Producer, Spin};
 use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Woken, futex};
 use multiproc_sys::handle::{Interest, OwnedHandle};
+use multiproc_wire::Handoff;
 use multiproc_wire::handoff::Lender;
 
 use super::glance::Glance;
 use super::known;
-use super::names::{Names, Plan};
+use super::names::{Handles, Names, Plan};
 use super::shared::{Shared, Turn};
 use super::{DOZE, Limits, ON_LINE};
 use crate::error::{ChannelError, Stop};
@@ -24,7 +25,7 @@ use crate::id::{self, Id};
 use crate::line::{Heard, Line};
 use crate::outside::{self, Stub};
 use crate::reactor;
-use crate::transport::{Handles, Outlet, PREFIX, Told};
+use crate::transport::{Outlet, PREFIX, Told};
 use crate::words::{self, Watched};
 
 /// The tag of a message that consists of its bytes.
@@ -109,14 +110,14 @@ impl Outlet for Tx {
     fn send(
         &self,
         message: &mut [u8],
-        handles: Handles<'_>,
+        handoff: &Handoff,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
-        self.0.send(message, handles, until)
+        self.0.send(message, handoff, until)
     }
 
-    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
-        self.0.offer(message, handles)
+    fn offer(&self, message: &mut [u8], handoff: &Handoff) -> Result<(), Stop> {
+        self.0.offer(message, handoff)
     }
 
     fn watch_room(&self, waker: &Waker) -> Result<Told, Stop> {
@@ -162,24 +163,30 @@ impl Port {
     fn send(
         &self,
         message: &mut [u8],
-        handles: Handles<'_>,
+        handoff: &Handoff,
         until: Option<Deadline>,
     ) -> Result<(), Stop> {
         self.check_length(message)?;
-        if handles.all.is_empty() && self.send_at_once(&message[PREFIX..])? {
+        if handoff.is_empty() && self.send_at_once(&message[PREFIX..])? {
             return Ok(());
         }
         let turn = self.shared.turn(until).ok_or(Stop::NotNow)?;
-        self.send_in_turn(turn, message, handles, tag_for(handles.all), until)
+        self.send_in_turn(
+            turn,
+            message,
+            handoff.into(),
+            tag_for(handoff.handles()),
+            until,
+        )
     }
 
     /// Sends a message of any length if there is room for it, or for what stands for it.
-    fn offer(&self, message: &mut [u8], handles: Handles<'_>) -> Result<(), Stop> {
+    fn offer(&self, message: &mut [u8], handoff: &Handoff) -> Result<(), Stop> {
         self.check_length(message)?;
         if message.len() > ring::max_len(self.shared.capacity()) {
             self.look_for_room(size_of::<Stub>())?;
             // Before anything is locked.
-            let (mut stub, all) = outside::put(message, handles.all)?;
+            let (mut stub, all) = outside::put(message, handoff.handles())?;
             let handles = Handles {
                 all: &all,
                 known: &[],
@@ -187,11 +194,17 @@ impl Port {
             let turn = self.turn_shortly()?;
             return self.send_in_turn(turn, &mut stub, handles, OUTSIDE, None);
         }
-        if handles.all.is_empty() && self.send_at_once(&message[PREFIX..])? {
+        if handoff.is_empty() && self.send_at_once(&message[PREFIX..])? {
             return Ok(());
         }
         let turn = self.turn_shortly()?;
-        self.send_in_turn(turn, message, handles, tag_for(handles.all), None)
+        self.send_in_turn(
+            turn,
+            message,
+            handoff.into(),
+            tag_for(handoff.handles()),
+            None,
+        )
     }
 
     fn turn_shortly(&self) -> Result<Turn<'_>, Stop> {

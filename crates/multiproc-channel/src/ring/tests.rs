@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use multiproc_shm::SharedArray;
 use multiproc_sync::Deadline;
+use multiproc_wire::Handoff;
 
 use super::receiver::Rx;
 use super::sender::{NAMED, PLAIN};
@@ -16,9 +17,7 @@ use super::{Tx, create};
 use crate::channel::{Receiver, Sender};
 use crate::error::{ChannelError, TryRecvError};
 use crate::line::{Heard, Line};
-use crate::transport::{
-    self, Got, Handles, Inlet, Outlet, PREFIX, Received, SHORT, Settings, Transport,
-};
+use crate::transport::{self, Got, Inlet, Outlet, PREFIX, Received, SHORT, Settings, Transport};
 
 const CAPACITY: usize = 1024;
 
@@ -52,7 +51,7 @@ fn a_message_that_was_given_back_is_not_received() {
             let send = || {
                 sender.send(
                     &mut vec![0; PREFIX + len],
-                    Handles::default(),
+                    &Handoff::default(),
                     Some(Deadline::now()),
                 )
             };
