@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use multiproc_shm::SharedArray;
 use multiproc_sync::Deadline;
+use multiproc_sync::primitive::Ordering;
 use multiproc_wire::Handoff;
 
 use super::receiver::Rx;
@@ -212,4 +213,42 @@ fn what_was_lost_on_its_way_is_sent_anew() {
     for _ in 0..3 {
         assert_eq!(receiver.try_recv().unwrap().to_vec().unwrap(), [5]);
     }
+}
+
+#[test]
+fn a_sender_killed_before_it_publishes_an_introduction_leaves_a_number_that_nobody_knows() {
+    let (sender, receiver, shared) = typed();
+    let arrays = [5, 6].map(|number| Array::from_slice(&[number]).unwrap());
+    let exchange = |array: &Array| {
+        sender.send(array.clone()).unwrap();
+        receiver.try_recv().unwrap().to_vec().unwrap()
+    };
+    let numbers = || [0, 1].map(|place| shared.number_at(place).load(Ordering::Relaxed));
+    for _ in 0..3 {
+        assert_eq!([exchange(&arrays[0]), exchange(&arrays[1])], [[5], [6]]);
+    }
+    assert_eq!(numbers(), [1, 2]);
+    // What such a one has written: the last number, and that at the place of the first.
+    shared.last_number().store(3, Ordering::Relaxed);
+    shared.number_at(0).store(3, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!([exchange(&arrays[0]), exchange(&arrays[1])], [[5], [6]]);
+    }
+    // The first is introduced anew, at a place that is free; what nobody knows there makes room in its turn.
+    assert_eq!(numbers(), [3, 2]);
+    assert_eq!(shared.number_at(2).load(Ordering::Relaxed), 4);
+    let [first, second] = arrays;
+    drop(first);
+    assert!(receiver.try_recv().is_err());
+    assert_eq!(shared.number_at(2).load(Ordering::Relaxed), 0);
+    assert_eq!(numbers(), [3, 2]);
+    let kept = || ring_of(&receiver).seat.with(|end| end.kept.all().count());
+    assert_eq!(
+        kept().unwrap(),
+        2,
+        "what was introduced at the first place is not asked for"
+    );
+    drop(second);
+    assert!(receiver.try_recv().is_err());
+    assert_eq!(kept().unwrap(), 1);
 }
