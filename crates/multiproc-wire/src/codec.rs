@@ -21,6 +21,7 @@ use output::Output;
 mod input;
 mod nesting;
 mod output;
+mod varint;
 
 /// The length of a run of bytes that is not here: then come the index of the handle of the memory in which it lies, where
 /// in that it begins, and how long it is.
@@ -83,7 +84,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// As [`encode`]. The values before it stay; what this one had handed over is let go together with
     /// the encoder.
-    #[inline]
+    #[inline(always)]
     pub fn encode<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let before = self.bytes.len();
         let output = Output::new(self.bytes, self.lender);
@@ -163,7 +164,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// Where the bytes are not such a value, or more than it.
-    #[inline]
+    #[inline(always)]
     pub fn only<T: DeserializeOwned>(mut self) -> Result<T, DecodeError> {
         let mut source = Source::new(self.bytes, self.lender);
         match handoff::decoding(&mut self.offers, || T::deserialize(source.input())) {

@@ -292,39 +292,59 @@ fn with_handoff<R>(
 }
 
 /// Runs `encode` inside a scope that collects into `handoff`.
-#[inline]
+#[inline(always)]
 pub(crate) fn encoding<R>(handoff: &mut Handoff, encode: impl FnOnce() -> R) -> R {
     let filled = !handoff.is_empty();
     let collected = || Contents::Collected(std::mem::take(handoff));
     let scope = Open::new(Mode::Encoding { filled }, collected);
     let result = encode();
-    if let Some(contents) = scope.close()
-        && let Contents::Collected(collected) = *contents
-    {
-        *handoff = collected;
+    if let Some(contents) = scope.close() {
+        *handoff = contents.collected();
     }
     result
 }
 
 /// Runs `decode` inside a scope that offers these handles.
-#[inline]
+#[inline(always)]
 pub(crate) fn decoding<R>(offers: &mut Offers, decode: impl FnOnce() -> R) -> R {
     let filled = !offers.is_empty();
     let offered = || Contents::Offered(std::mem::take(offers));
     let scope = Open::new(Mode::Decoding { filled }, offered);
     let result = decode();
-    if let Some(contents) = scope.close()
-        && let Contents::Offered(offered) = *contents
-    {
-        *offers = offered;
+    if let Some(contents) = scope.close() {
+        *offers = contents.offered();
     }
     result
+}
+
+impl Contents {
+    #[cold]
+    fn collected(self) -> Handoff {
+        match self {
+            Contents::Collected(collected) => collected,
+            Contents::Offered(_) => Handoff::default(),
+        }
+    }
+
+    #[cold]
+    fn offered(self) -> Offers {
+        match self {
+            Contents::Offered(offered) => offered,
+            Contents::Collected(_) => Offers::default(),
+        }
+    }
 }
 
 /// The innermost scope. Ends when dropped, be it by a panic; the one around it is then as it was.
 struct Open {
     mode_before: Mode,
     contents_before: Option<Box<Contents>>,
+}
+
+/// As [`exchange`], of a scope that is entered.
+#[cold]
+fn enter(filled: bool, contents: impl FnOnce() -> Contents) -> Option<Box<Contents>> {
+    exchange(filled.then(|| Box::new(contents())))
 }
 
 /// What there was before.
@@ -339,7 +359,7 @@ impl Open {
         let mode_before = MODE.replace(mode);
         let mut contents_before = None;
         if mode.is_filled() || mode_before.is_filled() {
-            contents_before = exchange(mode.is_filled().then(|| Box::new(contents())));
+            contents_before = enter(mode.is_filled(), contents);
         }
         Open {
             mode_before,

@@ -1,12 +1,13 @@
 //! postcard's deserializer, with the nesting counted, lengths judged and the texts of errors kept.
 //!
-//! Bytes are postcard's: every scalar and every length is read by it. Only what holds other values is here.
+//! Bytes are postcard's: every scalar is read by it, or as it does (`varint.rs`). Only what holds other values is here.
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
 use super::LENT;
 use super::nesting::{Fault, Nesting, Reason};
+use super::varint;
 use crate::handoff::{Lender, Lent, loan};
 
 /// How many elements beyond what its bytes could hold a message may have in all. Elements without a byte, such as
@@ -63,10 +64,26 @@ impl<'de> Source<'de> {
         Ok(value)
     }
 
+    /// An unsigned integer.
+    #[inline(always)]
+    fn integer<T: TryFrom<u64> + Deserialize<'de>>(&mut self) -> Result<T, Fault> {
+        let longest = (size_of::<T>() * 8).div_ceil(7);
+        if let Some((number, length)) = varint::read(self.bytes)
+            && length <= longest
+            && let Ok(number) = T::try_from(number)
+            && let Some(rest) = self.bytes.get(length..)
+        {
+            self.bytes = rest;
+            return Ok(number);
+        }
+        // It is longer, or none.
+        self.scalar()
+    }
+
     /// A run of bytes that begins here: with the message, or lent.
     #[inline]
     fn run<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
-        let length: usize = self.scalar()?;
+        let length: usize = self.integer()?;
         if length == LENT {
             let lent = self.lent()?;
             return loan::visiting(lent, |run| visitor.visit_bytes(run));
@@ -102,7 +119,7 @@ impl<'a, 'de> Input<'a, 'de> {
     /// The length of a sequence that begins here, and whether there is a byte for each element.
     #[inline]
     fn length(&mut self) -> Result<(usize, bool), Fault> {
-        let length: usize = self.source.scalar()?;
+        let length: usize = self.source.integer()?;
         let free = self.source.bytes.len().saturating_sub(self.spoken_for);
         if length <= free {
             return Ok((length, true));
@@ -157,6 +174,26 @@ macro_rules! scalars {
     )*};
 }
 
+macro_rules! integers {
+    ($($method:ident: $Unsigned:ty => $visit:ident,)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            visitor.$visit(self.source.integer::<$Unsigned>()?)
+        }
+    )*};
+}
+
+macro_rules! signed_integers {
+    ($($method:ident: $Unsigned:ty => $visit:ident,)*) => {$(
+        #[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            // As `varint::zigzag` has made it.
+            let number = self.source.integer::<$Unsigned>()?;
+            visitor.$visit((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
+        }
+    )*};
+}
+
 macro_rules! unknown {
     ($($method:ident,)*) => {$(
         /// Bytes do not tell of what type they are.
@@ -172,20 +209,26 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
     scalars! {
         deserialize_bool: bool => visit_bool,
         deserialize_i8: i8 => visit_i8,
-        deserialize_i16: i16 => visit_i16,
-        deserialize_i32: i32 => visit_i32,
-        deserialize_i64: i64 => visit_i64,
         deserialize_i128: i128 => visit_i128,
         deserialize_u8: u8 => visit_u8,
-        deserialize_u16: u16 => visit_u16,
-        deserialize_u32: u32 => visit_u32,
-        deserialize_u64: u64 => visit_u64,
         deserialize_u128: u128 => visit_u128,
         deserialize_f32: f32 => visit_f32,
         deserialize_f64: f64 => visit_f64,
         deserialize_char: char => visit_char,
         deserialize_str: &'de str => visit_borrowed_str,
         deserialize_string: &'de str => visit_borrowed_str,
+    }
+
+    integers! {
+        deserialize_u16: u16 => visit_u16,
+        deserialize_u32: u32 => visit_u32,
+        deserialize_u64: u64 => visit_u64,
+    }
+
+    signed_integers! {
+        deserialize_i16: u16 => visit_i16,
+        deserialize_i32: u32 => visit_i32,
+        deserialize_i64: u64 => visit_i64,
     }
 
     #[inline]
@@ -345,7 +388,7 @@ impl<'de> de::EnumAccess<'de> for Input<'_, 'de> {
 
     #[inline]
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Fault> {
-        let index = self.source.scalar::<u32>()?;
+        let index = self.source.integer::<u32>()?;
         let index: de::value::U32Deserializer<Fault> = index.into_deserializer();
         Ok((seed.deserialize(index)?, self))
     }

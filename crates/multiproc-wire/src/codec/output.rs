@@ -1,11 +1,12 @@
 //! postcard's serializer, with the nesting counted and the texts of errors kept.
 //!
-//! Bytes are postcard's: every scalar and every length is written by it. Only what holds other values is here.
+//! Bytes are postcard's: every scalar is written by it, or as it does (`varint.rs`). Only what holds other values is here.
 
 use serde::{Serialize, Serializer, ser};
 
 use super::LENT;
 use super::nesting::{Fault, Nesting, Reason};
+use super::varint;
 use crate::handoff::{Lender, loan};
 
 /// The end of a vector, at some depth inside a value.
@@ -42,8 +43,8 @@ impl<'a> Output<'a> {
     }
 
     #[inline]
-    fn variant(&mut self, index: u32) -> Result<(), Fault> {
-        Ok(index.serialize(&mut postcard(self.bytes))?)
+    fn variant(&mut self, index: u32) {
+        varint::append(self.bytes, index.into());
     }
 
     #[inline]
@@ -55,7 +56,7 @@ impl<'a> Output<'a> {
     #[inline]
     fn counted(self, length: Option<usize>) -> Result<Output<'a>, Fault> {
         let length = length.ok_or(postcard::Error::SerializeSeqLengthUnknown)?;
-        length.serialize(&mut postcard(self.bytes))?;
+        varint::append(self.bytes, length as u64);
         self.deeper()
     }
 
@@ -90,16 +91,7 @@ impl postcard::ser_flavors::Flavor for Appending<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        /// Copied without a call where so many are known to be there.
-        macro_rules! few {
-            ($($N:literal)*) => {
-                match bytes.len() {
-                    $($N => self.0.extend_from_slice(&<[u8; $N]>::try_from(bytes).expect("so many")),)*
-                    _ => self.0.extend_from_slice(bytes),
-                }
-            };
-        }
-        few!(1 2 3 4 5 6 7 8 9 10);
+        self.0.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -113,6 +105,16 @@ macro_rules! scalars {
         #[inline]
         fn $method(self, value: $Type) -> Result<(), Fault> {
             self.scalar(&value)
+        }
+    )*};
+}
+
+macro_rules! integers {
+    ($($method:ident: $Type:ty => $unsigned:expr,)*) => {$(
+        #[inline]
+        fn $method(self, value: $Type) -> Result<(), Fault> {
+            varint::append(self.bytes, $unsigned(value.into()));
+            Ok(())
         }
     )*};
 }
@@ -131,19 +133,22 @@ impl<'a> Serializer for Output<'a> {
     scalars! {
         serialize_bool: bool,
         serialize_i8: i8,
-        serialize_i16: i16,
-        serialize_i32: i32,
-        serialize_i64: i64,
         serialize_i128: i128,
         serialize_u8: u8,
-        serialize_u16: u16,
-        serialize_u32: u32,
-        serialize_u64: u64,
         serialize_u128: u128,
         serialize_f32: f32,
         serialize_f64: f64,
         serialize_char: char,
         serialize_str: &str,
+    }
+
+    integers! {
+        serialize_i16: i16 => varint::zigzag,
+        serialize_i32: i32 => varint::zigzag,
+        serialize_i64: i64 => varint::zigzag,
+        serialize_u16: u16 => std::convert::identity,
+        serialize_u32: u32 => std::convert::identity,
+        serialize_u64: u64 => std::convert::identity,
     }
 
     #[inline]
@@ -190,7 +195,8 @@ impl<'a> Serializer for Output<'a> {
         index: u32,
         _: &'static str,
     ) -> Result<(), Fault> {
-        self.variant(index)
+        self.variant(index);
+        Ok(())
     }
 
     #[inline]
@@ -210,7 +216,7 @@ impl<'a> Serializer for Output<'a> {
         _: &'static str,
         value: &T,
     ) -> Result<(), Fault> {
-        self.variant(index)?;
+        self.variant(index);
         self.deeper()?.inner(value)
     }
 
@@ -237,7 +243,7 @@ impl<'a> Serializer for Output<'a> {
         _: &'static str,
         _: usize,
     ) -> Result<Output<'a>, Fault> {
-        self.variant(index)?;
+        self.variant(index);
         self.deeper()
     }
 
@@ -259,7 +265,7 @@ impl<'a> Serializer for Output<'a> {
         _: &'static str,
         _: usize,
     ) -> Result<Output<'a>, Fault> {
-        self.variant(index)?;
+        self.variant(index);
         self.deeper()
     }
 
