@@ -166,19 +166,10 @@ impl Elements<'_, '_> {
 }
 
 macro_rules! scalars {
-    ($($method:ident: $Type:ty => $visit:ident,)*) => {$(
+    (by $read:ident: $($method:ident: $Type:ty => $visit:ident,)*) => {$(
         #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-            visitor.$visit(self.source.scalar::<$Type>()?)
-        }
-    )*};
-}
-
-macro_rules! integers {
-    ($($method:ident: $Unsigned:ty => $visit:ident,)*) => {$(
-        #[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-            visitor.$visit(self.source.integer::<$Unsigned>()?)
+            visitor.$visit(self.source.$read::<$Type>()?)
         }
     )*};
 }
@@ -207,6 +198,7 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
     type Error = Fault;
 
     scalars! {
+        by scalar:
         deserialize_bool: bool => visit_bool,
         deserialize_i8: i8 => visit_i8,
         deserialize_i128: i128 => visit_i128,
@@ -219,7 +211,8 @@ impl<'de> Deserializer<'de> for Input<'_, 'de> {
         deserialize_string: &'de str => visit_borrowed_str,
     }
 
-    integers! {
+    scalars! {
+        by integer:
         deserialize_u16: u16 => visit_u16,
         deserialize_u32: u32 => visit_u32,
         deserialize_u64: u64 => visit_u64,

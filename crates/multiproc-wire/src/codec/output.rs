@@ -42,6 +42,15 @@ impl<'a> Output<'a> {
         Ok(value.serialize(&mut postcard(self.bytes))?)
     }
 
+    /// Bytes behind their length.
+    #[inline]
+    #[expect(clippy::unnecessary_wraps, reason = "the callers return it")]
+    fn run(self, bytes: &[u8]) -> Result<(), Fault> {
+        varint::append(self.bytes, bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
     #[inline]
     fn variant(&mut self, index: u32) {
         varint::append(self.bytes, index.into());
@@ -139,7 +148,6 @@ impl<'a> Serializer for Output<'a> {
         serialize_f32: f32,
         serialize_f64: f64,
         serialize_char: char,
-        serialize_str: &str,
     }
 
     integers! {
@@ -164,7 +172,12 @@ impl<'a> Serializer for Output<'a> {
         {
             return Ok(());
         }
-        Ok((&mut postcard(self.bytes)).serialize_bytes(value)?)
+        self.run(value)
+    }
+
+    #[inline]
+    fn serialize_str(self, value: &str) -> Result<(), Fault> {
+        self.run(value.as_bytes())
     }
 
     #[inline]
