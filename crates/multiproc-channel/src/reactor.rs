@@ -13,14 +13,12 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread;
-use std::time::Duration;
 
 use multiproc_sync::Deadline;
 use multiproc_sys::handle::{AsHandle, Interest, OwnedHandle};
 use multiproc_sys::wait::WaitSet;
 
-/// Between two looks that nobody is told to take.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+use crate::words::LOOK_AGAIN;
 
 #[derive(Debug)]
 struct Reactor {
@@ -157,7 +155,7 @@ impl Drop for Entry {
 mod tests {
     use std::sync::mpsc::{SyncSender, sync_channel};
     use std::task::Wake;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use multiproc_sys::flag::Flag;
 

@@ -16,15 +16,7 @@ use crate::duplex::Duplex;
 use crate::error::Stop;
 use crate::queue::{JoinableQueue, Queue};
 use crate::transport::Inlet;
-
-/// Between two looks at what nothing tells of.
-const LOOK: Duration = Duration::from_millis(1);
-
-/// As many words are slept on; beyond that all are looked at.
-const WORDS: usize = 100;
-
-/// However well it is told, everything is looked at after this long: whoever is to tell may be killed before.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+use crate::words::{LOOK, LOOK_AGAIN, WORDS};
 
 /// Waits until some of `sources` are ready, or the timeout, if there is one; gives the places of all that are, in
 /// order, and none at the timeout.

@@ -15,11 +15,12 @@ use multiproc_sync::Deadline;
 use multiproc_sync::primitive::{Woken, futex};
 
 /// As many words are slept on. Where there are more, all are looked at every [`LOOK`].
-const WORDS: usize = 100;
-const LOOK: Duration = Duration::from_millis(1);
+pub(crate) const WORDS: usize = 100;
+/// Between two looks at what nothing tells of.
+pub(crate) const LOOK: Duration = Duration::from_millis(1);
 
 /// However well it is told, everybody looks after this long: whoever is to tell may be killed before.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What has a word that changes when something is to be looked at, and keeps it mapped.
 pub(crate) trait Watched: Send + Sync {

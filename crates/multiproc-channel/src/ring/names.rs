@@ -26,6 +26,7 @@
 //! 5. Nobody waits for the list, which a forked child might find taken for ever, and which is taken while something is
 //!    found to be gone. A forked child knows what its parent did, and takes no number away.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use multiproc_sync::primitive::Ordering;
@@ -102,9 +103,9 @@ impl Plan {
     }
 
     /// Those of the message's handles that come.
-    pub(super) fn coming(&self, all: &[Arc<OwnedHandle>]) -> Vec<Arc<OwnedHandle>> {
+    pub(super) fn coming<'a>(&self, all: &'a [Arc<OwnedHandle>]) -> Cow<'a, [Arc<OwnedHandle>]> {
         if !self.is_named() {
-            return all.to_vec();
+            return all.into();
         }
         let coming = all.iter().zip(&self.table);
         let coming = coming.filter(|(_, byte)| **byte & INTRODUCED != 0);

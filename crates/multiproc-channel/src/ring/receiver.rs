@@ -3,7 +3,6 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
 
 use multiproc_shm::Block;
 use multiproc_shm::ring::{Assembler, Consumer, Corrupt, DEFAULT_LIMIT, PARKED, Spin};
@@ -22,10 +21,7 @@ use crate::outside;
 use crate::peer::PeerEnd;
 use crate::seat::{Leave, Seat};
 use crate::transport::{Got, Inlet, PREFIX, Received, SHORT};
-
-/// A sleeping receiver looks by itself after this long. Only one thing needs it: a sender that is killed
-/// in the few instructions between publishing its message and ringing, while others live and are silent.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+use crate::words::LOOK_AGAIN;
 
 /// The receiving end of a channel, or the place where it was.
 #[derive(Debug)]
@@ -361,11 +357,7 @@ impl End {
             true => (self.line).parcel(&buffer, &mut self.buffer, &mut self.parcels),
             false => Ok(Some(Vec::new())),
         };
-        let handles = match came {
-            Ok(Some(came)) => Ok(self.kept.resolve(table, came)),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let handles = came.map(|came| self.kept.resolve(table, came?));
         let Ok(Some(handles)) = handles else {
             self.kept.lose(table, &self.shared);
             handles?;
@@ -414,6 +406,8 @@ impl End {
         if !self.park(ON_LINE)? {
             return Ok(Heard::Something);
         }
+        // By itself after a while for one thing only: a sender that is killed in the few instructions between publishing
+        // its message and ringing, while others live and are silent.
         let heard = self.listen(until.or(Deadline::after(LOOK_AGAIN)));
         self.consumer.end_park();
         match heard? {
