@@ -349,9 +349,7 @@ impl Driver {
 
     /// Has `callback` called with a job when it is done.
     pub(crate) fn call_when_done(&self, id: JobId, callback: Callback) -> io::Result<()> {
-        if !self.is_own() {
-            return Err(io::Error::other(TaskError::Forked));
-        }
+        self.refuse_fork().map_err(io::Error::other)?;
         self.callbacks.start()?;
         let mut core = self.lock();
         if core.call_when_done(id, callback) {
